@@ -1,0 +1,85 @@
+"""The application: ``create_app`` is the one place where its parts meet."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from apiflask import APIFlask
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app import api, jobs, log, pages, realtime, services, webhooks
+from app.extensions import csrf, db, dispatcher, limiter, login_manager, socketio, writer
+from app.json import DecimalProvider
+from app.models import engine as engines
+from app.web import errors, headers, operations, requests
+from config import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def create_app(config: Config) -> APIFlask:
+    """Join the parts. Nothing is started here: ``lifecycle.start()`` does that.
+
+    Raises:
+        OwnershipTaken: another process serves the same embedded database.
+    """
+    app = APIFlask(
+        __name__,
+        title="Just.Trades.",
+        version="1",
+        json_errors=False,
+        docs_path=None,
+        spec_path=None,
+        template_folder=str(ROOT / "templates"),
+        static_folder=str(ROOT / "static"),
+    )
+    log.configure(config.log_level, config.log_format)
+    _configure(app, config)
+    _bind_database(app)
+    if config.trusted_proxies:
+        hops = config.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    login_manager.init_app(app)
+    csrf.init_app(app)
+    limiter.init_app(app)
+    for part in (requests, headers, errors, operations):
+        part.register(app)
+    for door in (webhooks, api, pages, realtime):
+        door.register(app)
+    services.register(app)
+    jobs.register(app)
+    return app
+
+
+def _configure(app: Flask, config: Config) -> None:
+    app.json = DecimalProvider(app)
+    app.config.update(
+        JUST_TRADES=config,
+        SECRET_KEY=config.secret_key,
+        SQLALCHEMY_DATABASE_URI=config.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS=engines.options(config.database_url),
+        SESSION_COOKIE_NAME="jt_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=bool(config.public_url and config.public_url.startswith("https")),
+        PERMANENT_SESSION_LIFETIME=timedelta(days=30),
+        MAX_CONTENT_LENGTH=1024 * 1024,
+        WTF_CSRF_TIME_LIMIT=None,
+        WTF_CSRF_CHECK_DEFAULT=False,
+        RATELIMIT_STORAGE_URI=config.redis_url or "memory://",
+        RATELIMIT_HEADERS_ENABLED=False,
+        RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=bool(config.redis_url),
+        SEND_FILE_MAX_AGE_DEFAULT=3600,
+    )
+
+
+def _bind_database(app: Flask) -> None:
+    db.init_app(app)
+    with app.app_context():
+        engines.prepare(db.engine)
+        writer.bind(db.engine, dispatcher.push)
+
+
+__all__ = ["create_app", "socketio"]

@@ -1,0 +1,1 @@
+"""One package per broker behind the protocol of ``base``."""

@@ -1,0 +1,1 @@
+"""Market data: feeds behind the protocol of ``base``."""

@@ -1,0 +1,133 @@
+"""What an engine needs to be told, per database. The only code that knows which one it is."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event, text
+
+_PRAGMAS = ("journal_mode=wal", "synchronous=full", "foreign_keys=on", "busy_timeout=5000")
+
+
+def to_json(value: Any) -> str:
+    """Compact JSON for a column; decimals as text, so that no digit is lost."""
+    return json.dumps(value, separators=(",", ":"), default=_as_text)
+
+
+def options(url: str) -> dict[str, Any]:
+    """``create_engine`` options; pools hold more than the greenlets that hold a session."""
+    common: dict[str, Any] = {
+        "json_serializer": to_json,
+        "pool_size": 20,
+        "max_overflow": 80,
+        "query_cache_size": 2000,
+    }
+    if url.startswith("sqlite"):
+        return {**common, "connect_args": {"check_same_thread": False, "timeout": 5}}
+    return {**common, "pool_pre_ping": True}
+
+
+def prepare(engine: Engine) -> None:
+    """Make SQLite durable and its transactions real; PostgreSQL needs neither.
+
+    Python's driver opens transactions by its own guess. Here it never does: ours begin with a
+    statement, and those that write claim the write lock before their first read.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def _connect(dbapi: Any, _record: Any) -> None:
+        dbapi.isolation_level = None
+        for pragma in _PRAGMAS:
+            dbapi.execute("pragma " + pragma)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+class OwnershipTaken(RuntimeError):
+    """Another process serves the same embedded database."""
+
+
+class Ownership:
+    """Proof that this process lives, in a form that dies with it.
+
+    Embedded: a file lock, since one process serves one file. PostgreSQL: a session advisory
+    lock named after the boot number, on a connection of its own. A paused process keeps both.
+    """
+
+    _CLASS = 20_7
+
+    def __init__(self) -> None:
+        self._file: Any = None
+        self._connection: Connection | None = None
+        self.boot: int = 0
+
+    def bind(self, engine: Engine, lock_path: Path) -> None:
+        self.release()
+        self._engine = engine
+        self._path = lock_path
+
+    def claim_file(self) -> None:
+        """Take the embedded database for this process.
+
+        Raises:
+            OwnershipTaken: another process has it.
+        """
+        if self._engine.dialect.name != "sqlite" or self._file is not None:
+            return
+        self._file = self._path.open("w")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise OwnershipTaken(f"another process uses {self._path.parent}") from e
+
+    def claim_boot(self, boot: int) -> None:
+        self.boot = boot
+        if self._engine.dialect.name != "postgresql":
+            return
+        self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._connection.execute(_LOCK, {"class": self._CLASS, "id": boot})
+
+    def lead(self, name: int) -> bool:
+        """Whether this process holds the leader's lock ``name`` (taken now where it is free)."""
+        if self._connection is None:
+            return self._engine.dialect.name == "sqlite"
+        return bool(self._connection.scalar(_TRY_LEAD, {"class": self._CLASS + 1, "id": name}))
+
+    def is_dead(self, connection: Connection, boot: int) -> bool:
+        """Whether no living process holds ``boot``; asked inside the taker's transaction."""
+        if boot == self.boot:
+            return False
+        if self._engine.dialect.name == "sqlite":
+            return True
+        return bool(connection.scalar(_TRY_LOCK, {"class": self._CLASS, "id": boot}))
+
+    def release(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+_LOCK = text("SELECT pg_advisory_lock(:class, :id)")
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:class, :id)")
+_TRY_LEAD = text(
+    "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = :class"
+    " AND objid = :id AND pid = pg_backend_pid()) OR pg_try_advisory_lock(:class, :id)"
+)
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, Decimal):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")

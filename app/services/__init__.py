@@ -1,0 +1,9 @@
+"""Use cases: the verbs of the product, one module per noun. They own the transactions."""
+
+from flask import Flask
+
+from app.services import runtime
+
+
+def register(app: Flask) -> None:
+    runtime.register(app)

@@ -1,0 +1,1 @@
+"""What every door shares: request ids, security headers, problems, health and metrics."""

@@ -1,0 +1,86 @@
+"""The only entry: prepare the runtime, join the app, start what lives, serve."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import faulthandler
+import gc
+import logging
+import signal
+import socket
+import sys
+from typing import Any
+
+import gevent
+import gevent.event
+from gevent.pywsgi import WSGIServer
+from geventwebsocket.handler import WebSocketHandler
+
+from app import create_app
+from app.extensions import lifecycle, ownership
+from app.migrate import SchemaBehind, prepare_schema
+from app.models.engine import OwnershipTaken
+from config import ConfigError, load
+
+log = logging.getLogger("just_trades")
+
+
+class Handler(WebSocketHandler):  # type: ignore[misc]
+    """A slow client must not hold a greenlet for ever before its request is complete."""
+
+    def log_request(self) -> None:
+        """Requests are counted in the metrics; a line each would cost more than the answer."""
+
+
+class Server(WSGIServer):  # type: ignore[misc]
+    def do_handle(self, *args: Any) -> Any:
+        # pywsgi leaves Nagle on: up to 40 ms per event.
+        args[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return super().do_handle(*args)
+
+
+def keep_gc_short() -> None:
+    """A full collection with thousands of clients stops the process for half a second, so only
+    the youngest generation is collected and survivors are frozen."""
+    gc.set_threshold(10_000, 10, 10_000)
+    while True:
+        gevent.sleep(5)
+        gc.collect(0)
+        gc.freeze()
+
+
+def main() -> int:
+    faulthandler.enable()
+    sys.setswitchinterval(0.001)
+    try:
+        config = load()
+        app = create_app(config)
+        ownership.claim_file()
+        prepare_schema(app, config)
+    except (ConfigError, OwnershipTaken, SchemaBehind) as e:
+        sys.stderr.write(f"Not started: {e}\n")
+        return 2
+    with app.app_context():
+        lifecycle.start()
+    server = Server((config.host, config.port), app, log=None, backlog=4096, handler_class=Handler)
+    server.start()
+    gc.collect()
+    gc.freeze()
+    gevent.spawn(keep_gc_short)
+    stopped = gevent.event.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, stopped.set)
+    sys.stdout.write(f"Just.Trades. serves http://{config.host}:{server.server_port}/\n")
+    sys.stdout.flush()
+    stopped.wait()
+    lifecycle.accepting = False
+    with app.app_context():
+        lifecycle.stop()
+    server.stop(timeout=1)
+    log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
