@@ -10,7 +10,17 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import api, jobs, log, pages, realtime, services, webhooks
-from app.extensions import csrf, db, dispatcher, limiter, login_manager, socketio, writer
+from app.extensions import (
+    csrf,
+    db,
+    dispatcher,
+    lifecycle,
+    limiter,
+    login_manager,
+    ownership,
+    socketio,
+    writer,
+)
 from app.json import DecimalProvider
 from app.models import engine as engines
 from app.web import errors, headers, operations, requests
@@ -46,10 +56,9 @@ def create_app(config: Config) -> APIFlask:
     limiter.init_app(app)
     for part in (requests, headers, errors, operations):
         part.register(app)
-    for door in (webhooks, api, pages, realtime):
-        door.register(app)
-    services.register(app)
-    jobs.register(app)
+    # In the order in which they start: what the services keep running, then who asks for it.
+    for part in (services, webhooks, api, pages, realtime, jobs):
+        part.register(app)
     return app
 
 
@@ -76,10 +85,14 @@ def _configure(app: Flask, config: Config) -> None:
 
 
 def _bind_database(app: Flask) -> None:
+    """Tie what the process has once to this app; an earlier app's parts are forgotten."""
+    lifecycle.reset()
+    dispatcher.reset()
     db.init_app(app)
     with app.app_context():
         engines.prepare(db.engine)
         writer.bind(db.engine, dispatcher.push)
+        ownership.bind(db.engine, app.config["JUST_TRADES"].lock_path)
 
 
 __all__ = ["create_app", "socketio"]

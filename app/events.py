@@ -124,6 +124,15 @@ class Dispatcher:
         """How many batches wait to be handed out."""
         return len(self._queue)
 
+    def reset(self) -> None:
+        """Forget the subscribers and the events of an earlier app in this process."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+            self._greenlet = None
+        self._subscribers.clear()
+        self._queue.clear()
+        self._handed.clear()
+
     def subscribe(self, subscriber: Subscriber) -> None:
         """One that fails is logged and hurts nobody."""
         self._subscribers.append(subscriber)

@@ -17,6 +17,7 @@ class Lifecycle:
 
     def reset(self) -> None:
         """Forget the parts of an earlier app in this process."""
+        self.stop()
         self._parts.clear()
 
     def add(self, name: str, start: Callable[[], None], stop: Callable[[], None]) -> None:

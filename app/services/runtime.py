@@ -10,13 +10,10 @@ from app import clock, events
 from app.extensions import db, dispatcher, lifecycle, ownership, writer
 from app.models import Boot
 from app.transactions import Tx
-from config import Config
 
 
 def register(app: Flask) -> None:
-    config: Config = app.config["JUST_TRADES"]
     with app.app_context():
-        ownership.bind(db.engine, config.lock_path)
         engine = db.engine
 
     def start_outbox() -> None:
@@ -24,7 +21,6 @@ def register(app: Flask) -> None:
             missed = events.unpublished(connection)
         dispatcher.start(missed, _mark)
 
-    lifecycle.reset()
     lifecycle.add("ownership", _boot, ownership.release)
     lifecycle.add("writer", lambda: None, writer.close)
     lifecycle.add("outbox", start_outbox, dispatcher.stop)
