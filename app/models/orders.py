@@ -114,9 +114,6 @@ class Book(Stamped, Model):
     realized: Mapped[Decimal] = mapped_column(Money, default=Decimal(0))
     """Net of fees, all round trips of this book so far."""
     trip: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    unprotected_since: Mapped[datetime | None] = mapped_column(UTCDateTime)
-    """Set while the bracket does not cover the position; the lane rebuilds it."""
-
     __table_args__ = (
         Index(
             "uq_books_trader_id_contract",

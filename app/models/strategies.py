@@ -32,7 +32,6 @@ class Strategy(Stamped, Model):
     settings_version: Mapped[int] = mapped_column(default=1)
     version: Mapped[int] = mapped_column(default=1)
     """Raised by every change; the intake verifies its cached copy against it."""
-    last_signal_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
 
 

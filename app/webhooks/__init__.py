@@ -2,6 +2,11 @@
 
 from flask import Flask
 
+from app.extensions import csrf
+from app.webhooks import tradingview
+
 
 def register(app: Flask) -> None:
-    """Mount what this package serves."""
+    """Mount what this package serves; a webhook is authenticated by its address."""
+    csrf.exempt(tradingview.bp)
+    app.register_blueprint(tradingview.bp)

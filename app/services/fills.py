@@ -1,0 +1,474 @@
+"""What brokers report becomes our orders, books, trades and positions: idempotent, in any order.
+
+Stream, answer, poll and reconcile all end here. A fill counts once (unique by account and the
+broker's fill id); totals of an order are recomputed from its fills; a report that is older than
+what we know changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app import clock, metrics
+from app.brokers.base import AccountRef
+from app.domain import books, symbols
+from app.domain.orders import TERMINAL, IllegalTransition, reach, status_from_fills
+from app.domain.trading import BrokerFill, BrokerOrder, BrokerReport, OrderStatus, Side
+from app.models import Book, Fill, Order, RecordedPosition, Trade
+from app.services import journal, payloads
+from app.transactions import Tx
+
+log = logging.getLogger(__name__)
+
+_ORDERS = Order.__table__
+_FILLS = Fill.__table__
+_BOOKS = Book.__table__
+_POSITIONS = RecordedPosition.__table__
+
+_BY_CLIENT_ID = select(_ORDERS).where(
+    _ORDERS.c.account_id == bindparam("account"),
+    _ORDERS.c.client_order_id.in_(bindparam("ids", expanding=True)),
+)
+_BY_BROKER_ID = select(_ORDERS).where(
+    _ORDERS.c.account_id == bindparam("account"),
+    _ORDERS.c.broker_order_id.in_(bindparam("ids", expanding=True)),
+)
+_FILLS_OF = select(_FILLS.c.order_id, _FILLS.c.quantity, _FILLS.c.price).where(
+    _FILLS.c.order_id.in_(bindparam("ids", expanding=True))
+)
+_BOOK_OF_TRADER = select(_BOOKS).where(
+    _BOOKS.c.trader_id == bindparam("trader"), _BOOKS.c.contract == bindparam("contract")
+)
+_MANUAL_BOOK = select(_BOOKS).where(
+    _BOOKS.c.account_id == bindparam("account"),
+    _BOOKS.c.trader_id.is_(None),
+    _BOOKS.c.contract == bindparam("contract"),
+)
+_OPEN_POSITION = select(_POSITIONS).where(
+    _POSITIONS.c.account_id == bindparam("account"),
+    _POSITIONS.c.trader_id.is_not_distinct_from(bindparam("trader")),
+    _POSITIONS.c.contract == bindparam("contract"),
+    _POSITIONS.c.closed_at.is_(None),
+)
+_UPDATE_ORDER = (
+    update(_ORDERS)
+    .where(_ORDERS.c.id == bindparam("of_id"))
+    .values(
+        status=bindparam("to_status"),
+        reason=bindparam("to_reason"),
+        broker_order_id=bindparam("to_broker_id"),
+        filled_quantity=bindparam("to_filled"),
+        avg_fill_price=bindparam("to_avg"),
+        quantity=bindparam("to_quantity"),
+        limit_price=bindparam("to_limit"),
+        stop_price=bindparam("to_stop"),
+        acknowledged_at=bindparam("to_acknowledged"),
+        finished_at=bindparam("to_finished"),
+        updated_at=bindparam("at"),
+    )
+)
+
+EXIT_REASONS = {"take_profit": "take_profit", "stop_loss": "stop_loss"}
+_BY_ORIGIN = {"signal": "signal", "manual": "manual", "risk": "risk", "reconcile": "external"}
+
+
+@dataclass(slots=True)
+class _Owner:
+    """Whose book a fill moves: a trader's, or the account's manual one."""
+
+    trader_id: int | None
+    strategy_id: int | None
+
+
+def apply(tx: Tx, account: AccountRef, report: BrokerReport, *, source: str) -> None:
+    """Take in what a broker said about an account, as part of ``tx``."""
+    rows = _our_orders(tx, account, report)
+    before = {row["id"]: dict(row) for row in rows.by_id.values()}
+    fresh = _store_fills(tx, account, rows, report.fills, source)
+    if fresh:
+        _recompute_totals(tx, rows, fresh)
+        for stored, fill in fresh:
+            _move_book(tx, account, rows.by_id.get(stored["order_id"]), stored, fill)
+    for order in report.orders:
+        row = rows.find(order.client_order_id, order.broker_order_id)
+        if row is not None:
+            _take_state(row, order)
+    _store_orders(tx, account, rows, before)
+
+
+class _Rows:
+    """Our orders that a report is about, found by either id."""
+
+    def __init__(self, rows: Iterable[Any]) -> None:
+        self.by_id: dict[int, dict[str, Any]] = {row.id: dict(row._mapping) for row in rows}
+        self._by_client = {row["client_order_id"]: row for row in self.by_id.values()}
+        self._by_broker = {
+            row["broker_order_id"]: row for row in self.by_id.values() if row["broker_order_id"]
+        }
+
+    def find(self, client_id: str | None, broker_id: str) -> dict[str, Any] | None:
+        if client_id is not None and client_id in self._by_client:
+            return self._by_client[client_id]
+        return self._by_broker.get(broker_id)
+
+
+def _our_orders(tx: Tx, account: AccountRef, report: BrokerReport) -> _Rows:
+    told: list[BrokerOrder | BrokerFill] = [*report.orders, *report.fills]
+    client_ids = {t.client_order_id for t in told if t.client_order_id}
+    found = list(tx.conn.execute(_BY_CLIENT_ID, {"account": account.id, "ids": list(client_ids)}))
+    broker_ids = {t.broker_order_id for t in told if not t.client_order_id}
+    if broker_ids:
+        known = {row.id for row in found}
+        more = tx.conn.execute(_BY_BROKER_ID, {"account": account.id, "ids": list(broker_ids)})
+        found += [row for row in more if row.id not in known]
+    return _Rows(found)
+
+
+def _store_fills(
+    tx: Tx, account: AccountRef, rows: _Rows, fills: tuple[BrokerFill, ...], source: str
+) -> list[tuple[dict[str, Any], BrokerFill]]:
+    """Insert what is new; the rows that were, oldest first, each with its fill."""
+    if not fills:
+        return []
+    now = clock.now()
+    by_id: dict[str, tuple[dict[str, Any], BrokerFill]] = {}
+    for fill in sorted(fills, key=lambda f: f.at):
+        order = rows.find(fill.client_order_id, fill.broker_order_id)
+        by_id[fill.fill_id] = (
+            {
+                "user_id": account.user_id,
+                "account_id": account.id,
+                "order_id": order["id"] if order else None,
+                "trader_id": order["trader_id"] if order else None,
+                "broker_fill_id": fill.fill_id,
+                "contract": fill.contract,
+                "side": fill.side.value,
+                "quantity": fill.quantity,
+                "price": fill.price,
+                "fee": fill.fee,
+                "liquidity": fill.liquidity,
+                "source": source,
+                "filled_at": fill.at,
+                "created_at": now,
+                "updated_at": now,
+            },
+            fill,
+        )
+    dialect = sqlite if tx.conn.dialect.name == "sqlite" else postgresql
+    statement = (
+        dialect.insert(_FILLS)
+        .values([row for row, _ in by_id.values()])
+        .on_conflict_do_nothing(index_elements=["account_id", "broker_fill_id"])
+        .returning(_FILLS.c.id, _FILLS.c.broker_fill_id)
+    )
+    inserted = {row.broker_fill_id: row.id for row in tx.conn.execute(statement)}
+    fresh = []
+    for fill_id, (row, fill) in by_id.items():
+        if fill_id in inserted:
+            row["id"] = inserted[fill_id]
+            tx.record(account.user_id, "fill", payloads.fill(row))
+            fresh.append((row, fill))
+    metrics.FILLS.labels(source).inc(len(fresh))
+    return fresh
+
+
+def _recompute_totals(tx: Tx, rows: _Rows, fresh: list[tuple[dict[str, Any], BrokerFill]]) -> None:
+    ids = list({row["order_id"] for row, _ in fresh if row["order_id"] is not None})
+    totals: dict[int, tuple[Decimal, Decimal]] = {}
+    for order_id, quantity, price in tx.conn.execute(_FILLS_OF, {"ids": ids}):
+        filled, value = totals.get(order_id, (Decimal(0), Decimal(0)))
+        totals[order_id] = (filled + quantity, value + quantity * price)
+    for order_id, (filled, value) in totals.items():
+        row = rows.by_id[order_id]
+        current = OrderStatus(row["status"])
+        status = status_from_fills(current, row["quantity"], filled)
+        if current in TERMINAL and status is not current:
+            log.warning(
+                "late fill of an order that had ended",
+                extra={"order_id": order_id, "was": current.value},
+            )
+        row["filled_quantity"] = filled
+        row["avg_fill_price"] = value / filled
+        row["status"] = status.value
+
+
+def _take_state(row: dict[str, Any], order: BrokerOrder) -> None:
+    """Let our row say what the broker says, as far as that is newer."""
+    current = OrderStatus(row["status"])
+    row["broker_order_id"] = order.broker_order_id
+    if order.status is OrderStatus.FILLED and row["filled_quantity"] < order.quantity:
+        return  # its fills are still to come, and they decide
+    try:
+        reach(current, order.status, proof=bool(order.filled_quantity))
+    except IllegalTransition:
+        return
+    row["status"] = order.status.value
+    row["reason"] = order.reason or row["reason"]
+    if order.status not in TERMINAL:
+        # Legs follow partial fills and prices are moved: the broker's numbers are the order's.
+        row["quantity"] = order.quantity
+        row["limit_price"] = order.limit_price
+        row["stop_price"] = order.stop_price
+    elif order.limit_price is not None or order.stop_price is not None:
+        row["limit_price"] = order.limit_price
+        row["stop_price"] = order.stop_price
+
+
+def _store_orders(
+    tx: Tx, account: AccountRef, rows: _Rows, before: dict[int, dict[str, Any]]
+) -> None:
+    now = clock.now()
+    changed = [row for row in rows.by_id.values() if row != before[row["id"]]]
+    for row in changed:
+        status = OrderStatus(row["status"])
+        if row["acknowledged_at"] is None and status not in (
+            OrderStatus.CREATED,
+            OrderStatus.SUBMITTING,
+            OrderStatus.INACTIVE,
+        ):
+            row["acknowledged_at"] = now
+        if status in TERMINAL and row["finished_at"] is None:
+            row["finished_at"] = now
+        tx.record(account.user_id, "order:update", payloads.order(row))
+        if status is OrderStatus.REJECTED:
+            journal.write(
+                tx,
+                account.user_id,
+                "order_rejected",
+                f"{_what(row)} was rejected: {row['reason']}",
+                level="error",
+                strategy_id=row["strategy_id"],
+                account_id=account.id,
+                order_id=row["id"],
+            )
+    if changed:
+        tx.conn.execute(
+            _UPDATE_ORDER,
+            [
+                {
+                    "of_id": row["id"],
+                    "to_status": row["status"],
+                    "to_reason": row["reason"],
+                    "to_broker_id": row["broker_order_id"],
+                    "to_filled": row["filled_quantity"],
+                    "to_avg": row["avg_fill_price"],
+                    "to_quantity": row["quantity"],
+                    "to_limit": row["limit_price"],
+                    "to_stop": row["stop_price"],
+                    "to_acknowledged": row["acknowledged_at"],
+                    "to_finished": row["finished_at"],
+                    "at": now,
+                }
+                for row in changed
+            ],
+        )
+
+
+def _what(row: dict[str, Any]) -> str:
+    kind = row["order_type"].replace("_", " ")
+    return (
+        f"{row['side'].capitalize()} {payloads.number(row['quantity'])} {row['contract']} ({kind})"
+    )
+
+
+def _move_book(
+    tx: Tx,
+    account: AccountRef,
+    order: dict[str, Any] | None,
+    stored: dict[str, Any],
+    fill: BrokerFill,
+) -> None:
+    owner = _Owner(order["trader_id"] if order else None, order["strategy_id"] if order else None)
+    instrument = symbols.instrument_for(fill.contract)
+    row = _find_book(tx, account, owner, fill.contract)
+    book = to_book(row) if row is not None else books.Book()
+    applied = books.apply(book, fill, instrument.point_value)
+    _store_book(tx, account, owner, fill.contract, row, applied.book)
+    reason = _exit_reason(order)
+    position_id = _follow_position(
+        tx, account, owner, instrument.root, fill, applied, reason, stored["source"]
+    )
+    if applied.trade is not None:
+        _store_trade(tx, account, owner, fill.contract, applied.trade, reason)
+    verb = "Bought" if fill.side is Side.BUY else "Sold"
+    journal.write(
+        tx,
+        account.user_id,
+        "fill",
+        f"{verb} {payloads.number(fill.quantity)} {fill.contract} at {payloads.number(fill.price)}",
+        strategy_id=owner.strategy_id,
+        account_id=account.id,
+        order_id=stored["order_id"],
+        position_id=position_id,
+        data={"fill_id": stored["id"], "net_pos": payloads.number(applied.book.net_pos)},
+    )
+
+
+def to_book(row: Any) -> books.Book:
+    """The pure book of a row of the table."""
+    trip = books.Trip.from_json(row["trip"]) if row["trip"] else None
+    return books.Book(row["net_pos"], row["avg_price"], row["realized"], trip)
+
+
+def _find_book(tx: Tx, account: AccountRef, owner: _Owner, contract: str) -> Any:
+    if owner.trader_id is not None:
+        found = tx.conn.execute(
+            _BOOK_OF_TRADER, {"trader": owner.trader_id, "contract": contract}
+        ).first()
+    else:
+        found = tx.conn.execute(_MANUAL_BOOK, {"account": account.id, "contract": contract}).first()
+    return None if found is None else found._mapping
+
+
+def _store_book(
+    tx: Tx, account: AccountRef, owner: _Owner, contract: str, row: Any, book: books.Book
+) -> None:
+    now = clock.now()
+    values = {
+        "net_pos": book.net_pos,
+        "avg_price": book.avg_price,
+        "realized": book.realized,
+        "trip": book.trip.to_json() if book.trip else {},
+        "updated_at": now,
+    }
+    if row is not None:
+        tx.conn.execute(update(_BOOKS).where(_BOOKS.c.id == row["id"]).values(**values))
+        return
+    tx.conn.execute(
+        insert(_BOOKS).values(
+            user_id=account.user_id,
+            account_id=account.id,
+            strategy_id=owner.strategy_id,
+            trader_id=owner.trader_id,
+            contract=contract,
+            created_at=now,
+            **values,
+        )
+    )
+
+
+def _exit_reason(order: dict[str, Any] | None) -> str:
+    if order is None:
+        return "external"
+    by_role = EXIT_REASONS.get(order["role"])
+    return by_role or _BY_ORIGIN.get(order["origin"], "signal")
+
+
+def _follow_position(
+    tx: Tx,
+    account: AccountRef,
+    owner: _Owner,
+    symbol: str,
+    fill: BrokerFill,
+    applied: books.Applied,
+    reason: str,
+    source: str,
+) -> int | None:
+    """Keep the recorded position in step with the book: close it, open it, or update it."""
+    found = tx.conn.execute(
+        _OPEN_POSITION,
+        {"account": account.id, "trader": owner.trader_id, "contract": fill.contract},
+    ).first()
+    position_id: int | None = None
+    if applied.trade is not None and found is not None:
+        position_id = _close_position(tx, account, dict(found._mapping), applied.trade, reason)
+        found = None
+    trip = applied.book.trip
+    if trip is None:
+        return position_id
+    now = clock.now()
+    state = {
+        "quantity": abs(applied.book.net_pos),
+        "max_quantity": trip.max_quantity,
+        "entry_price": applied.book.avg_price,
+        "last_price": fill.price,
+        "realized_pnl": trip.gross - trip.fees,
+        "unrealized_pnl": books.unrealized(
+            applied.book, fill.price, symbols.instrument_for(fill.contract).point_value
+        ),
+        "mae": trip.mae,
+        "mfe": trip.mfe,
+        "updated_at": now,
+    }
+    if found is not None:
+        row = {**found._mapping, **state}
+        tx.conn.execute(update(_POSITIONS).where(_POSITIONS.c.id == row["id"]).values(**state))
+        tx.record(account.user_id, "position:update", payloads.position(row))
+        return int(row["id"])
+    row = {
+        "user_id": account.user_id,
+        "strategy_id": owner.strategy_id,
+        "account_id": account.id,
+        "trader_id": owner.trader_id,
+        "contract": fill.contract,
+        "symbol": symbol,
+        "side": trip.side.value,
+        "opened_at": trip.opened_at,
+        "closed_at": None,
+        "exit_price": None,
+        "exit_reason": None,
+        "source": source,
+        "created_at": now,
+        **state,
+    }
+    row["id"] = tx.conn.scalar(insert(_POSITIONS).returning(_POSITIONS.c.id), row)
+    tx.record(account.user_id, "position:new", payloads.position(row))
+    return int(row["id"])
+
+
+def _close_position(
+    tx: Tx, account: AccountRef, row: dict[str, Any], trade: books.Trade, reason: str
+) -> int:
+    state = {
+        "quantity": Decimal(0),
+        "max_quantity": trade.quantity,
+        "entry_price": trade.entry_price,
+        "exit_price": trade.exit_price,
+        "last_price": trade.exit_price,
+        "realized_pnl": trade.net,
+        "unrealized_pnl": Decimal(0),
+        "mae": trade.mae,
+        "mfe": trade.mfe,
+        "closed_at": trade.closed_at,
+        "exit_reason": reason,
+        "updated_at": clock.now(),
+    }
+    tx.conn.execute(update(_POSITIONS).where(_POSITIONS.c.id == row["id"]).values(**state))
+    tx.record(account.user_id, "position:closed", payloads.position({**row, **state}))
+    return int(row["id"])
+
+
+def _store_trade(
+    tx: Tx, account: AccountRef, owner: _Owner, contract: str, trade: books.Trade, reason: str
+) -> None:
+    now = clock.now()
+    row = {
+        "user_id": account.user_id,
+        "account_id": account.id,
+        "strategy_id": owner.strategy_id,
+        "trader_id": owner.trader_id,
+        "contract": contract,
+        "side": trade.side.value,
+        "quantity": trade.quantity,
+        "entry_price": trade.entry_price,
+        "exit_price": trade.exit_price,
+        "gross": trade.gross,
+        "fees": trade.fees,
+        "net": trade.net,
+        "mae": trade.mae,
+        "mfe": trade.mfe,
+        "opened_at": trade.opened_at,
+        "closed_at": trade.closed_at,
+        "exit_reason": reason,
+        "created_at": now,
+        "updated_at": now,
+    }
+    row["id"] = tx.conn.scalar(insert(Trade.__table__).returning(Trade.__table__.c.id), row)  # type: ignore[arg-type,attr-defined]
+    tx.record(account.user_id, "trade", payloads.trade(row))

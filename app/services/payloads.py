@@ -1,0 +1,102 @@
+"""What events say about rows: one shape per noun, the same that the API gives. Ready for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from app.events import timestamp
+from app.models.types import canonical
+
+
+def number(value: Decimal | None) -> str | None:
+    return None if value is None else canonical(value)
+
+
+def instant(value: datetime | None) -> str | None:
+    return None if value is None else timestamp(value)
+
+
+def order(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "client_order_id": row["client_order_id"],
+        "account_id": row["account_id"],
+        "strategy_id": row["strategy_id"],
+        "trader_id": row["trader_id"],
+        "execution_id": row["execution_id"],
+        "contract": row["contract"],
+        "side": row["side"],
+        "role": row["role"],
+        "origin": row["origin"],
+        "order_type": row["order_type"],
+        "quantity": number(row["quantity"]),
+        "limit_price": number(row["limit_price"]),
+        "stop_price": number(row["stop_price"]),
+        "status": row["status"],
+        "reason": row["reason"],
+        "filled_quantity": number(row["filled_quantity"]),
+        "avg_fill_price": number(row["avg_fill_price"]),
+    }
+
+
+def fill(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "order_id": row["order_id"],
+        "account_id": row["account_id"],
+        "trader_id": row["trader_id"],
+        "contract": row["contract"],
+        "side": row["side"],
+        "quantity": number(row["quantity"]),
+        "price": number(row["price"]),
+        "fee": number(row["fee"]),
+        "liquidity": row["liquidity"],
+        "at": instant(row["filled_at"]),
+    }
+
+
+def position(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "strategy_id": row["strategy_id"],
+        "account_id": row["account_id"],
+        "trader_id": row["trader_id"],
+        "symbol": row["symbol"],
+        "contract": row["contract"],
+        "side": row["side"],
+        "quantity": number(row["quantity"]),
+        "max_quantity": number(row["max_quantity"]),
+        "entry_price": number(row["entry_price"]),
+        "exit_price": number(row["exit_price"]),
+        "last_price": number(row["last_price"]),
+        "unrealized_pnl": number(row["unrealized_pnl"]),
+        "realized_pnl": number(row["realized_pnl"]),
+        "opened_at": instant(row["opened_at"]),
+        "closed_at": instant(row["closed_at"]),
+        "exit_reason": row["exit_reason"],
+    }
+
+
+def trade(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": row["id"],
+        "strategy_id": row["strategy_id"],
+        "account_id": row["account_id"],
+        "trader_id": row["trader_id"],
+        "contract": row["contract"],
+        "side": row["side"],
+        "quantity": number(row["quantity"]),
+        "entry_price": number(row["entry_price"]),
+        "exit_price": number(row["exit_price"]),
+        "gross": number(row["gross"]),
+        "fees": number(row["fees"]),
+        "net": number(row["net"]),
+        "mae": number(row["mae"]),
+        "mfe": number(row["mfe"]),
+        "opened_at": instant(row["opened_at"]),
+        "closed_at": instant(row["closed_at"]),
+        "exit_reason": row["exit_reason"],
+    }
