@@ -10,12 +10,12 @@ help: ## Show what can be made
 
 .venv/run: requirements.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 .venv/dev: requirements.txt requirements-dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt
 	@touch .venv/run $@
 
 run: .venv/run ## Serve on http://127.0.0.1:5000 (PORT, DATA_DIR and the other settings from the environment)
@@ -32,8 +32,8 @@ lint: .venv/dev ## Check style and types
 format: .venv/dev ## Put the code in its usual form
 	@$(BIN)/ruff check --fix --quiet . && $(BIN)/ruff format --quiet .
 
-test: .venv/dev ## Run all tests (SQLite always; PostgreSQL, Redis and Chromium where they can be had)
-	@$(BIN)/python -m tests
+test: .venv/dev ## Run all tests (PostgreSQL, Redis and Chromium where they can be had); T="-k name" selects
+	@$(BIN)/python -m tests $(T)
 
 bench: .venv/dev ## Measure against raw floors; B=name runs one
 	@$(BIN)/python -m benchmarks $(B)
