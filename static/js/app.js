@@ -20,6 +20,7 @@ import { startValues, write, writeTopic } from "./values.js";
 const RELOAD_AFTER_MS = 200;
 const COPIED_MS = 2000;
 const GO_WITHIN_MS = 1200;
+const TYPED_INTO = "input:not([type=checkbox], [type=radio]), select, textarea, [contenteditable], dialog";
 
 const live = connectPage();
 export const app = { api, announce, ask, format, live, toast, write, writeTopic };
@@ -202,7 +203,7 @@ function onKey(event) {
     openFind();
     return;
   }
-  const busy = event.target.closest?.("input, select, textarea, [contenteditable], dialog");
+  const busy = event.target.closest?.(TYPED_INTO);
   if (busy || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "g") {
     goSince = event.timeStamp;

@@ -211,7 +211,10 @@ export class LiveClient {
     this.resuming = false;
     if (answer.resync) this.resync(answer);
     else if (answer.ok && this.fresh && Number.isSafeInteger(answer.seq)) this.startAt(answer.seq);
-    this.watchGap(this.sequence.early.size > 0);
+    const gap = this.sequence.early.size > 0;
+    // What was sent between the server's answer and our first live event can be missing still.
+    if (gap && this.sequence.last > from) this.resume();
+    this.watchGap(gap);
   }
 
   startAt(seq) {
