@@ -23,7 +23,7 @@ from app.extensions import (
 )
 from app.json import DecimalProvider
 from app.models import engine as engines
-from app.web import errors, headers, operations, requests
+from app.web import auth, errors, headers, operations, requests
 from config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +45,8 @@ def create_app(config: Config) -> APIFlask:
         template_folder=str(ROOT / "templates"),
         static_folder=str(ROOT / "static"),
     )
+    # A POST without the final slash must arrive: redirected, it would lose its body.
+    app.url_map.strict_slashes = False
     log.configure(config.log_level, config.log_format)
     _configure(app, config)
     _bind_database(app)
@@ -54,7 +56,7 @@ def create_app(config: Config) -> APIFlask:
     login_manager.init_app(app)
     csrf.init_app(app)
     limiter.init_app(app)
-    for part in (requests, headers, errors, operations):
+    for part in (requests, headers, errors, operations, auth):
         part.register(app)
     # In the order in which they start: what the services keep running, then who asks for it.
     for part in (services, webhooks, api, pages, realtime, jobs):

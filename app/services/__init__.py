@@ -2,8 +2,9 @@
 
 from flask import Flask
 
-from app.services import runtime
+from app.services import runtime, secrets
 
 
 def register(app: Flask) -> None:
+    secrets.register(app)
     runtime.register(app)
