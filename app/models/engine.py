@@ -131,3 +131,13 @@ def _as_text(value: object) -> str:
     if isinstance(value, Decimal):
         return str(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def serialize(connection: Connection, name: str) -> None:
+    """Let one transaction at a time, of all processes, go on from here to its commit. Embedded,
+    the write lock does that already."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_SERIALIZE, {"name": name})
+
+
+_SERIALIZE = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")

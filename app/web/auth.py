@@ -25,6 +25,7 @@ PUBLIC = frozenset(
         "operations.healthz",
         "operations.readyz",
         "operations.metrics",
+        "components.show",
         "api.openapi",
         "api.docs",
     }
