@@ -519,6 +519,7 @@ class StrategySettings(BaseModel):
         "Inverse",
         "flag",
         "Trade the other side of every alert; its own stop and target are dropped.",
+        is_overridable=False,
     )
 
     max_signal_age: Seconds = _setting(

@@ -181,13 +181,13 @@ def test_a_trader_switches_the_strategys_objects_off() -> None:
     strategy = parse_strategy(
         {"stop_loss": {"distance": 8}, "take_profits": [{"distance": 20}], "inverse": True}
     )
-    overrides = parse_overrides({"stop_loss": "off", "take_profits": "off", "inverse": False})
+    overrides = parse_overrides({"stop_loss": "off", "take_profits": "off"})
 
     stored = TraderOverrides.model_validate(dump(overrides))
     result = effective(strategy, stored)
 
     assert (result.values.stop_loss, result.values.take_profits) == (OFF, ())
-    assert result.values.inverse is False
+    assert result.values.inverse is True
     assert result.sources["stop_loss"] is Source.TRADER
 
 
@@ -200,7 +200,7 @@ def test_without_overrides_everything_is_inherited() -> None:
     assert result.values.stop_loss == StopLoss(distance=Decimal("2.5"), unit=Unit.POINTS)
 
 
-@pytest.mark.parametrize("name", ["passphrase", "allowed_sources", "duplicate_window"])
+@pytest.mark.parametrize("name", ["passphrase", "allowed_sources", "duplicate_window", "inverse"])
 def test_what_belongs_to_the_webhook_cannot_be_overridden(name: str) -> None:
     with pytest.raises(Invalid) as caught:
         parse_overrides({name: "x"})
