@@ -1,0 +1,83 @@
+"""Word between processes: whose events reached which number. The events themselves stay in the
+database, so a word that is lost, late or doubled loses nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import redis
+from gevent.event import Event as Signal
+
+from app import events
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "just_trades:events"
+_RETRY_S = 2.0
+_LISTEN_S = 30.0
+
+
+class Bridge:
+    """Tells other processes of ours, and ``hear``s (user id, number) of theirs. ``reconnected``
+    is called whenever words may have been missed."""
+
+    def __init__(
+        self, url: str, hear: Callable[[int, int], None], reconnected: Callable[[], None]
+    ) -> None:
+        self._redis = redis.Redis.from_url(url, socket_connect_timeout=2, health_check_interval=15)
+        self._hear = hear
+        self._reconnected = reconnected
+        self._untold: dict[int, int] = {}
+        self._wake = Signal()
+        self._greenlets: list[gevent.Greenlet] = []
+
+    def publish(self, batch: list[events.Published]) -> None:
+        """Note what to tell; never waits for the network."""
+        for event in batch:
+            self._untold[event.user_id] = event.seq
+        self._wake.set()
+
+    def start(self) -> None:
+        self._greenlets = [
+            gevent.spawn(self._for_ever, self._tell),
+            gevent.spawn(self._for_ever, self._listen),
+        ]
+
+    def stop(self) -> None:
+        gevent.killall(self._greenlets)
+        self._redis.close()
+
+    def _for_ever(self, step: Callable[[], None]) -> None:
+        while True:
+            try:
+                step()
+            except redis.RedisError as e:
+                log.warning("redis does not answer", extra={"reason": str(e)})
+                gevent.sleep(_RETRY_S)
+            except Exception:  # the loop's edge
+                log.exception("bridge failed")
+                gevent.sleep(_RETRY_S)
+
+    def _tell(self) -> None:
+        self._wake.wait()
+        self._wake.clear()
+        untold, self._untold = self._untold, {}
+        if untold:
+            self._redis.publish(CHANNEL, json.dumps(list(untold.items())))
+
+    def _listen(self) -> None:
+        with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
+            channel.subscribe(CHANNEL)
+            self._reconnected()
+            while True:
+                self._take(channel.get_message(timeout=_LISTEN_S))
+
+    def _take(self, message: Any) -> None:
+        if message is None:
+            return
+        for user_id, newest in json.loads(message["data"]):
+            self._hear(int(user_id), int(newest))
