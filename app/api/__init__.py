@@ -1,7 +1,45 @@
-"""The JSON endpoints, one module per noun, mounted under ``/api``."""
+"""The JSON endpoints, one module per noun, mounted under ``/api``.
 
-from flask import Flask
+A module exposes an ``APIBlueprint`` named ``bp`` and stands in ``NOUNS``. Its endpoints are
+guarded without asking for it; see ``app.web.auth`` for who may call what.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from apiflask import APIBlueprint, APIFlask
+from apiflask.exceptions import HTTPError
+from flask import current_app
+from pydantic import ValidationError
+
+from app.api import admin_users, auth, docs, settings
+from app.web import idempotency
+from app.web.errors import problem
+
+NOUNS = (
+    auth,
+    settings,
+    admin_users,
+    docs,
+)
+
+bp = APIBlueprint("api", __name__, url_prefix="/api")
+for _noun in NOUNS:
+    bp.register_blueprint(_noun.bp)
 
 
-def register(app: Flask) -> None:
+def register(app: APIFlask) -> None:
     """Mount what this package serves."""
+    docs.configure(app)
+    idempotency.register(app)
+    app.register_blueprint(bp)
+    app.error_processor(_refused)
+
+
+def _refused(error: HTTPError) -> Any:
+    """What a schema refused, in the one shape of all refusals."""
+    if isinstance(error.__cause__, ValidationError):
+        return current_app.handle_user_exception(error.__cause__)
+    title = error.message or "Error"
+    return problem(error.status_code, "error", title, str(error.detail or title))

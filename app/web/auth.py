@@ -18,6 +18,7 @@ from app.domain.errors import Forbidden, Unauthorized
 from app.extensions import csrf, login_manager
 from app.services import api_keys, sessions, tickets
 from app.services.identity import Identity
+from app.web.bodies import require_storable
 
 PUBLIC = frozenset(
     {
@@ -26,8 +27,8 @@ PUBLIC = frozenset(
         "operations.readyz",
         "operations.metrics",
         "components.show",
-        "api.openapi",
-        "api.docs",
+        "api.docs.openapi",
+        "api.docs.browse",
     }
 )
 """Open to everybody."""
@@ -137,6 +138,7 @@ def _guard() -> Response | None:
     endpoint = request.endpoint
     if endpoint is None or endpoint in PUBLIC or endpoint.split(".")[0] in SELF_GUARDED:
         return None
+    require_storable()
     if endpoint in SIGN_IN:
         _require_same_origin()
         if not _is_api() and request.method not in SAFE:
