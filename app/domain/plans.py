@@ -25,16 +25,6 @@ ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
-class TradedContract:
-    """The facts of one contract that rules need (``InstrumentFacts``)."""
-
-    contract: str
-    tick_size: Decimal
-    point_value: Decimal
-    lot_step: Decimal = Decimal(1)
-
-
-@dataclass(frozen=True, slots=True)
 class Holding:
     """One contract of the trader's book beside what the broker says about it.
 
