@@ -12,7 +12,8 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -20,7 +21,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 from gevent.threadpool import ThreadPool
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from app import events
@@ -47,8 +48,10 @@ class Tx:
     @property
     def session(self) -> Session:
         if self._session is None:
+            # With a savepoint of its own: a flush that fails rolls back what the session can see,
+            # and that must not be the transaction of the whole batch.
             self._session = Session(
-                bind=self.conn, expire_on_commit=False, join_transaction_mode="rollback_only"
+                bind=self.conn, expire_on_commit=False, join_transaction_mode="create_savepoint"
             )
         return self._session
 
@@ -123,6 +126,14 @@ class Writer:
         """Like ``run`` for a work that stores many items at once and answers in their order."""
         return cast("T", self._submit(_Job(work, item, True, current_request_id())))
 
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading outside of requests, where Flask's session is not at hand."""
+        if self._engine is None:
+            raise RuntimeError("the writer is not bound to a database")
+        with self._engine.connect() as connection:
+            yield connection
+
     def close(self) -> None:
         """Wait for what is under way, then let go of the connection."""
         self._idle.wait(timeout=10)
@@ -155,14 +166,21 @@ class Writer:
             for job in jobs:
                 job.result.set_exception(e)
             return
-        self._publish(outcome.events)
-        for hook in outcome.hooks:
-            hook()
+        self._announce(outcome)
         for job, value, error in outcome.answers:
             if error is None:
                 job.result.set(value)
             else:
                 job.result.set_exception(error)
+
+    def _announce(self, outcome: _Outcome) -> None:
+        """All of it is durable by now, so a hook that fails is nobody's failure."""
+        self._publish(outcome.events)
+        for hook in outcome.hooks:
+            try:
+                hook()
+            except Exception:  # the loop's edge: the next hook and the callers go on
+                log.exception("hook after a commit failed")
 
     # Below: in the native thread.
 
@@ -174,6 +192,9 @@ class Writer:
             self._disconnect()
             log.exception("write batch failed", extra={"jobs": len(jobs)})
             return _Outcome([(job, None, _unavailable(e)) for job in jobs])
+        except Exception:
+            self._disconnect()
+            raise
 
     def _attempt(self, jobs: list[_Job]) -> _Outcome:
         conn = self._connect()
@@ -195,15 +216,16 @@ class Writer:
         try:
             values = _call(tx, group)
         except Exception as e:  # it is the caller's to handle; the others of the batch go on
-            if isinstance(e, DBAPIError) and not isinstance(e, IntegrityError):
+            tx.close()
+            if conn.invalidated:
                 raise
+            # Fails, and the batch with it, where the database gave up the whole transaction.
             conn.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
             if len(group) > 1:
                 return [p for job in group for p in self._perform(conn, [job], outcome)]
-            outcome.answers.append((group[0], None, e))
+            outcome.answers.append((group[0], None, _own(e)))
             return []
-        finally:
-            tx.close()
+        tx.close()
         conn.exec_driver_sql("RELEASE SAVEPOINT work")
         outcome.hooks += tx.hooks
         outcome.answers += [(job, value, None) for job, value in zip(group, values, strict=True)]
@@ -233,6 +255,11 @@ def _groups(jobs: list[_Job]) -> list[list[_Job]]:
     """Neighbours that share a batched work become one group; order is kept."""
     by_work = itertools.groupby(jobs, key=lambda job: job.work if job.batched else job)
     return [list(group) for _, group in by_work]
+
+
+def _own(error: Exception) -> Exception:
+    """What a caller gets for what its own work did."""
+    return _unavailable(error) if isinstance(error, OperationalError) else error
 
 
 def _unavailable(error: DBAPIError) -> Unavailable:
