@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, MetaData
+from sqlalchemy import JSON, MetaData, Table
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 
 from app import clock
@@ -44,3 +44,8 @@ class Stamped:
     updated_at: Mapped[datetime] = mapped_column(
         UTCDateTime, default=clock.now, onupdate=clock.now, sort_order=91
     )
+
+
+def table(model: type[Base]) -> Table:
+    """The table of a model, for statements that need no rows of the ORM."""
+    return cast("Table", model.__table__)

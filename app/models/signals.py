@@ -76,6 +76,8 @@ class Execution(Stamped, Model):
     reason: Mapped[str | None] = mapped_column(String(60))
     detail: Mapped[str | None] = mapped_column(String(500))
     received_at: Mapped[datetime]
+    due_at: Mapped[datetime | None]
+    """Not before: an entry that the settings delay waits in the queue."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0)

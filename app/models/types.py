@@ -11,6 +11,8 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 _MONEY_PLACES = 8
 _MONEY_SCALE = Decimal(10) ** _MONEY_PLACES
+_MONEY_STEP = 1 / _MONEY_SCALE
+_MONEY_MAX = Decimal(2**63 - 1) / _MONEY_SCALE
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")
 """A primary key: SQLite numbers rows only for INTEGER."""
@@ -25,7 +27,8 @@ def canonical(value: Decimal) -> str:
 
 
 class Money(TypeDecorator[Decimal]):
-    """An amount, 8 places. SQLite has no decimals: there it is a scaled 64-bit integer."""
+    """An amount, 8 places, below 92 thousand million on both databases: SQLite has no decimals,
+    there it is a scaled 64-bit integer."""
 
     impl = Numeric(28, _MONEY_PLACES)
     cache_ok = True
@@ -38,13 +41,13 @@ class Money(TypeDecorator[Decimal]):
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
         if value is None:
             return None
-        _refuse_float(value)
-        if dialect.name != "sqlite":
-            return value
-        scaled = value * _MONEY_SCALE
-        if scaled != int(scaled):
+        _refuse_others(value)
+        if abs(value) > _MONEY_MAX:
+            raise ValueError(f"{value} is more than an amount may be")
+        amount = value.quantize(_MONEY_STEP)
+        if amount != value:
             raise ValueError(f"{value} has more than {_MONEY_PLACES} places: round it by a rule")
-        return int(scaled)
+        return int(amount * _MONEY_SCALE) if dialect.name == "sqlite" else amount
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
         if value is None:
@@ -66,7 +69,7 @@ class Exact(TypeDecorator[Decimal]):
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
         if value is None:
             return None
-        _refuse_float(value)
+        _refuse_others(value)
         return canonical(value) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
@@ -93,6 +96,8 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _refuse_float(value: object) -> None:
+def _refuse_others(value: object) -> None:
     if not isinstance(value, Decimal):
         raise TypeError(f"{value!r} is {type(value).__name__}: expected Decimal")
+    if not value.is_finite():
+        raise ValueError(f"{value} is no number")

@@ -22,15 +22,17 @@ from app.domain import books, symbols
 from app.domain.orders import TERMINAL, IllegalTransition, reach, status_from_fills
 from app.domain.trading import BrokerFill, BrokerOrder, BrokerReport, OrderStatus, Side
 from app.models import Book, Fill, Order, RecordedPosition, Trade
+from app.models.base import table
 from app.services import journal, payloads
 from app.transactions import Tx
 
 log = logging.getLogger(__name__)
 
-_ORDERS = Order.__table__
-_FILLS = Fill.__table__
-_BOOKS = Book.__table__
-_POSITIONS = RecordedPosition.__table__
+_ORDERS = table(Order)
+_FILLS = table(Fill)
+_BOOKS = table(Book)
+_POSITIONS = table(RecordedPosition)
+_TRADES = table(Trade)
 
 _BY_CLIENT_ID = select(_ORDERS).where(
     _ORDERS.c.account_id == bindparam("account"),
@@ -470,5 +472,5 @@ def _store_trade(
         "created_at": now,
         "updated_at": now,
     }
-    row["id"] = tx.conn.scalar(insert(Trade.__table__).returning(Trade.__table__.c.id), row)  # type: ignore[arg-type,attr-defined]
+    row["id"] = tx.conn.scalar(insert(_TRADES).returning(_TRADES.c.id), row)
     tx.record(account.user_id, "trade", payloads.trade(row))

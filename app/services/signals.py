@@ -23,6 +23,7 @@ from app.domain.signals import BadAlert, Decoded, Signal, decode, invert, mask
 from app.extensions import writer
 from app.models import AlertKey, Execution, Strategy, Trader
 from app.models import Signal as SignalRow
+from app.models.base import table
 from app.services import hooks
 from app.services.hooks import Hook
 from app.services.signal_json import from_signal
@@ -205,9 +206,10 @@ _EXECUTIONS = insert(Execution)
 _FIRST = select(AlertKey.key, AlertKey.signal_id).where(
     AlertKey.key.in_(bindparam("keys", expanding=True))
 )
+_SIGNAL_TABLE = table(SignalRow)
 _AS_DUPLICATE = (
-    update(SignalRow.__table__)  # type: ignore[arg-type]
-    .where(SignalRow.__table__.c.id == bindparam("of_id"))
+    update(_SIGNAL_TABLE)
+    .where(_SIGNAL_TABLE.c.id == bindparam("of_id"))
     .values(status="duplicate", answer=200, duplicate_of=bindparam("of"))
 )
 

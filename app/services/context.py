@@ -1,0 +1,219 @@
+"""What a decision looks at, read in one go inside the transaction that will act on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select
+
+from app.brokers.base import AccountRef
+from app.domain import symbols
+from app.domain.plans import AccountState, Context, Holding, WorkingOrder
+from app.domain.settings import Effective, effective, parse_overrides, parse_strategy
+from app.domain.signals import Signal
+from app.domain.symbols import ResolvedContract
+from app.domain.trading import BrokerPosition, OrderRole, Quote, Side
+from app.models import Account, Book, Order, Strategy, Trader
+from app.models.engine import to_json
+from app.models.orders import OPEN_STATUSES
+
+_TRADER = (
+    select(
+        Trader.id.label("trader_id"),
+        Trader.enabled.label("trader_enabled"),
+        Trader.deleted_at.label("trader_deleted_at"),
+        Trader.version.label("trader_version"),
+        Trader.overrides,
+        Strategy.id.label("strategy_id"),
+        Strategy.name.label("strategy_name"),
+        Strategy.settings,
+        Strategy.version.label("strategy_version"),
+        Account.id.label("account_id"),
+        Account.user_id,
+        Account.name.label("account_name"),
+        Account.broker,
+        Account.environment,
+        Account.broker_account_id,
+        Account.status.label("account_status"),
+        Account.kill_switch,
+        Account.deleted_at.label("account_deleted_at"),
+    )
+    .join(Strategy, Strategy.id == Trader.strategy_id)
+    .join(Account, Account.id == Trader.account_id)
+    .where(Trader.id == bindparam("trader"))
+)
+_HELD = select(Book.trader_id, Book.contract, Book.net_pos, Book.avg_price).where(
+    Book.account_id == bindparam("account"), Book.net_pos != Decimal(0)
+)
+_WORKING = select(
+    Order.client_order_id,
+    Order.contract,
+    Order.role,
+    Order.side,
+    Order.quantity,
+    Order.filled_quantity,
+    Order.limit_price,
+    Order.stop_price,
+).where(
+    Order.account_id == bindparam("account"),
+    Order.trader_id == bindparam("trader"),
+    Order.status.in_(OPEN_STATUSES),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ContractFacts:
+    """What rules need to know of a traded contract."""
+
+    contract: str
+    root: str
+    tick_size: Decimal
+    point_value: Decimal
+    lot_step: Decimal
+
+
+QuoteOf = Callable[[str], Quote | None]
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerState:
+    """What the broker said before the transaction began. ``positions`` None: not asked."""
+
+    positions: tuple[BrokerPosition, ...] | None = None
+    equity: Decimal | None = None
+
+    def net(self, contract: str) -> Decimal | None:
+        if self.positions is None:
+            return None
+        return sum((p.net_pos for p in self.positions if p.contract == contract), Decimal(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The trader that acts: its account, its effective settings, its names for people."""
+
+    trader_id: int
+    strategy_id: int
+    strategy_name: str
+    account: AccountRef
+    account_name: str
+    state: AccountState
+    is_active: bool
+    effective: Effective
+
+
+def read_subject(conn: Connection, trader_id: int) -> Subject:
+    row = conn.execute(_TRADER, {"trader": trader_id}).one()
+    is_usable = row.account_deleted_at is None and row.account_status not in ("disabled", "error")
+    return Subject(
+        trader_id=row.trader_id,
+        strategy_id=row.strategy_id,
+        strategy_name=row.strategy_name,
+        account=AccountRef(
+            row.account_id, row.user_id, row.broker, row.environment, row.broker_account_id
+        ),
+        account_name=row.account_name,
+        state=AccountState(is_enabled=is_usable, kill_switch=row.kill_switch),
+        is_active=row.trader_enabled and row.trader_deleted_at is None,
+        effective=_effective(to_json(row.settings), to_json(row.overrides)),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _effective(settings: str, overrides: str) -> Effective:
+    """The same documents give the same values: parsing them again would cost the most."""
+    strategy = parse_strategy(json.loads(settings))
+    return effective(strategy, parse_overrides(json.loads(overrides)))
+
+
+def build(
+    conn: Connection,
+    subject: Subject,
+    signal: Signal,
+    *,
+    received_at: datetime,
+    now: datetime,
+    broker: BrokerState,
+    quote_of: QuoteOf,
+) -> Context:
+    settings = subject.effective.values
+    resolved = resolve(signal.symbol, settings.symbol_map, settings.contract, now)
+    held = conn.execute(_HELD, {"account": subject.account.id}).all()
+    return Context(
+        signal=signal,
+        settings=settings,
+        instrument=facts_of(resolved.contract),
+        now=now,
+        received_at=received_at,
+        holdings=_holdings(held, subject, resolved, broker),
+        orders=_working(conn, subject),
+        quote=quote_of(resolved.contract),
+        equity=broker.equity,
+        account=subject.state,
+    )
+
+
+def resolve(
+    symbol: str, symbol_map: Mapping[str, str], contract: str, now: datetime
+) -> ResolvedContract:
+    """The contract to trade for what an alert names, after the trader's own mapping."""
+    named = symbols.resolve(symbol, now, contract=contract)
+    mapped = symbol_map.get(named.instrument.root) or symbol_map.get(symbol)
+    return symbols.resolve(mapped, now, contract=contract) if mapped else named
+
+
+@lru_cache(maxsize=4096)
+def facts_of(contract: str) -> ContractFacts:
+    instrument = symbols.instrument_for(contract)
+    return ContractFacts(
+        contract=contract,
+        root=instrument.root,
+        tick_size=instrument.tick_size,
+        point_value=instrument.point_value,
+        lot_step=instrument.lot_step,
+    )
+
+
+def _holdings(
+    held: Any, subject: Subject, resolved: ResolvedContract, broker: BrokerState
+) -> tuple[Holding, ...]:
+    """The trader's books in the signal's product, and the contract an entry would trade."""
+    root = resolved.instrument.root
+    mine: dict[str, Any] = {resolved.contract: None}
+    sums: dict[str, list[Decimal]] = {}
+    for row in held:
+        sums.setdefault(row.contract, []).append(row.net_pos)
+        if row.trader_id == subject.trader_id and facts_of(row.contract).root == root:
+            mine[row.contract] = row
+    return tuple(
+        Holding(
+            instrument=facts_of(contract),
+            net_pos=row.net_pos if row is not None else Decimal(0),
+            avg_price=row.avg_price if row is not None else None,
+            broker_net=broker.net(contract),
+            books_sum=sum(sums.get(contract, []), Decimal(0)),
+            books=max(1, len(sums.get(contract, []))),
+        )
+        for contract, row in mine.items()
+    )
+
+
+def _working(conn: Connection, subject: Subject) -> tuple[WorkingOrder, ...]:
+    rows = conn.execute(_WORKING, {"account": subject.account.id, "trader": subject.trader_id})
+    return tuple(
+        WorkingOrder(
+            client_order_id=row.client_order_id,
+            contract=row.contract,
+            role=OrderRole(row.role),
+            side=Side(row.side),
+            quantity=row.quantity - row.filled_quantity,
+            price=row.limit_price if row.limit_price is not None else row.stop_price,
+        )
+        for row in rows
+    )

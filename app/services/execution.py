@@ -1,0 +1,865 @@
+"""One execution's way from the decision to its fills, step by step.
+
+Every function here runs inside the writer's transaction and returns the calls that must be made
+*after* its commit; the lane makes them and comes back with the answers. So the intent is durable
+before the broker hears of it, and the outcome afterwards, in the same transaction as the next
+step's intent. What a crash leaves between the two is settled by ``reconcile`` before ``resume``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import bindparam, insert, or_, select, update
+
+from app import clock, metrics
+from app.brokers.base import AccountRef
+from app.domain import brackets
+from app.domain.brackets import LegPlan
+from app.domain.decisions import decide
+from app.domain.errors import BrokerRefused, TradingError
+from app.domain.orders import MOVES, TERMINAL
+from app.domain.plans import (
+    Adopt,
+    AwaitFlat,
+    CancelOrders,
+    Close,
+    Decision,
+    Enter,
+    MoveStop,
+    Net,
+    Reprotect,
+    Step,
+    Verdict,
+    step_from_json,
+    step_to_json,
+)
+from app.domain.trading import (
+    BrokerReport,
+    LegTicket,
+    OrderRole,
+    OrderStatus,
+    OrderTicket,
+    OrderType,
+    Origin,
+    PositionSide,
+    Side,
+    TimeInForce,
+)
+from app.models import Book, Execution, Order, Signal
+from app.models.base import table
+from app.models.orders import OPEN_STATUSES
+from app.models.types import canonical
+from app.services import context as contexts
+from app.services import fills, journal, payloads
+from app.services.context import BrokerState, QuoteOf, Subject, facts_of
+from app.services.signal_json import to_signal
+from app.transactions import Tx
+
+_EXECUTIONS = table(Execution)
+_ORDERS = table(Order)
+_BOOKS = table(Book)
+
+FLAT_TIMEOUT = timedelta(seconds=10)
+"""How long an exit may take before an entry that waits for it is given up."""
+
+_NEXT = (
+    select(
+        _EXECUTIONS,
+        Signal.parsed,
+        Signal.request_id,
+    )
+    .join(Signal, Signal.id == _EXECUTIONS.c.signal_id)
+    .where(
+        _EXECUTIONS.c.account_id == bindparam("account"),
+        _EXECUTIONS.c.status.in_(("pending", "running")),
+        or_(_EXECUTIONS.c.due_at.is_(None), _EXECUTIONS.c.due_at <= bindparam("now")),
+    )
+    .order_by(_EXECUTIONS.c.id)
+    .limit(1)
+)
+_OPEN_OF_TRADER = select(_ORDERS).where(
+    _ORDERS.c.account_id == bindparam("account"),
+    _ORDERS.c.trader_id == bindparam("trader"),
+    _ORDERS.c.status.in_(OPEN_STATUSES),
+)
+_OF_STEP = select(_ORDERS).where(
+    _ORDERS.c.execution_id == bindparam("execution"),
+    _ORDERS.c.step == bindparam("step"),
+    _ORDERS.c.parent_id.is_(None),
+)
+_NET_POS = select(_BOOKS.c.net_pos, _BOOKS.c.avg_price).where(
+    _BOOKS.c.trader_id == bindparam("trader"), _BOOKS.c.contract == bindparam("contract")
+)
+_FINISH = (
+    update(_EXECUTIONS)
+    .where(_EXECUTIONS.c.id == bindparam("of_id"))
+    .values(
+        status=bindparam("to_status"),
+        reason=bindparam("to_reason"),
+        detail=bindparam("to_detail"),
+        finished_at=bindparam("at"),
+        updated_at=bindparam("at"),
+    )
+)
+_AT_STEP = (
+    update(_EXECUTIONS)
+    .where(_EXECUTIONS.c.id == bindparam("of_id"))
+    .values(step=bindparam("to_step"), updated_at=bindparam("at"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Send one order (its row is ``submitting``)."""
+
+    client_order_id: str
+    ticket: OrderTicket
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceOco:
+    """Send two orders of which one ends the other."""
+
+    ids: tuple[str, str]
+    first: OrderTicket
+    second: OrderTicket
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    client_order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to send: look again when something changed, at the latest at ``until``."""
+
+    until: datetime
+
+
+Call = Place | PlaceOco | Cancel | Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a call: a report, a refusal, or no clear answer (``is_unknown``)."""
+
+    call: Call
+    report: BrokerReport | None = None
+    error: TradingError | None = None
+    is_unknown: bool = False
+
+
+@dataclass(slots=True)
+class Run:
+    """One execution under way. ``calls`` empty: it has ended."""
+
+    id: int
+    signal_id: int
+    index: int
+    subject: Subject
+    request_id: str | None
+    received_at: datetime
+    plan: tuple[Step, ...] = ()
+    step: int = 0
+    origin: Origin = Origin.SIGNAL
+    calls: list[Call] = field(default_factory=list)
+    is_resumed: bool = False
+    sent_step: int = -1
+    """The step whose order this run has sent already."""
+    asked: set[str] = field(default_factory=set)
+    """Orders that this run has asked to cancel."""
+    waiting_until: datetime | None = None
+    deferred_until: datetime | None = None
+    """Set when the entry must wait: the lane goes on with what came later."""
+    alert: Any = None
+    failure: tuple[str, str] | None = None
+
+    @property
+    def account(self) -> AccountRef:
+        return self.subject.account
+
+
+def begin(tx: Tx, account_id: int, broker: BrokerState, quote_of: QuoteOf) -> Run | None:
+    """Take the account's next execution: decide on a new one, resume one that a crash left.
+
+    None: nothing waits.
+    """
+    row = tx.conn.execute(_NEXT, {"account": account_id, "now": clock.now()}).first()
+    if row is None:
+        return None
+    tx.request_id = row.request_id
+    signal = to_signal(row.parsed[row.index_in_alert])
+    subject = contexts.read_subject(tx.conn, row.trader_id)
+    run = Run(
+        id=row.id,
+        signal_id=row.signal_id,
+        index=row.index_in_alert,
+        subject=subject,
+        request_id=row.request_id,
+        received_at=row.received_at,
+        plan=tuple(step_from_json(s) for s in row.plan),
+        step=row.step,
+        alert=signal,
+    )
+    if row.status == "running":
+        run.is_resumed = True
+        _count_attempt(tx, run)
+        _advance(tx, run)
+        return run
+    if not subject.is_active:
+        _finish(tx, run, "skipped", "trader_off", "The trader was switched off meanwhile.")
+        return run
+    if row.due_at is not None and _is_superseded(tx, run):
+        _finish(tx, run, "skipped", "superseded", "A newer signal came while the entry waited.")
+        return run
+    found = contexts.build(
+        tx.conn,
+        subject,
+        signal,
+        received_at=row.received_at,
+        now=clock.now(),
+        broker=broker,
+        quote_of=quote_of,
+    )
+    _take(tx, run, decide(found))
+    return run
+
+
+def give_up(tx: Tx, account_id: int) -> None:
+    """End the account's next execution, which our own code could not carry out."""
+    row = tx.conn.execute(_NEXT, {"account": account_id, "now": clock.now()}).first()
+    if row is None:
+        return
+    subject = contexts.read_subject(tx.conn, row.trader_id)
+    run = Run(row.id, row.signal_id, row.index_in_alert, subject, row.request_id, row.received_at)
+    words = "An unexpected error; nothing more was sent. Check the position."
+    _finish(tx, run, "failed", "internal_error", words)
+
+
+def carry_out(tx: Tx, subject: Subject, plan: tuple[Step, ...], origin: Origin) -> Run:
+    """Begin a plan that no signal asked for, such as a person's *close*."""
+    run = Run(0, 0, 0, subject, tx.request_id, clock.now(), plan, origin=origin)
+    _advance(tx, run)
+    return run
+
+
+def _count_attempt(tx: Tx, run: Run) -> None:
+    attempts = _EXECUTIONS.c.attempts + 1
+    tx.conn.execute(update(_EXECUTIONS).where(_EXECUTIONS.c.id == run.id).values(attempts=attempts))
+
+
+def _is_superseded(tx: Tx, run: Run) -> bool:
+    newer = select(_EXECUTIONS.c.id).where(
+        _EXECUTIONS.c.trader_id == run.subject.trader_id,
+        _EXECUTIONS.c.id > run.id,
+        _EXECUTIONS.c.status.not_in(("skipped", "expired")),
+    )
+    return tx.conn.execute(newer.limit(1)).first() is not None
+
+
+def proceed(tx: Tx, run: Run, answers: list[Answer]) -> Run:
+    """Record what became of the calls and go on with the plan."""
+    tx.request_id = run.request_id
+    run.calls = []
+    for answer in answers:
+        _take_answer(tx, run, answer)
+    if run.failure is not None and not _protects_later(run):
+        _finish(tx, run, "failed", *run.failure)
+        return run
+    _advance(tx, run)
+    return run
+
+
+def is_settled(answers: list[Answer]) -> bool:
+    """Whether every call has a clear outcome; otherwise the broker must be asked first."""
+    return not any(answer.is_unknown for answer in answers)
+
+
+def trace_to_json(decision: Decision, at: datetime) -> list[dict[str, Any]]:
+    stamp = payloads.instant(at)
+    return [
+        {
+            "at": stamp,
+            "rule": rule.rule,
+            "verdict": rule.verdict.value,
+            "inputs": dict(rule.inputs),
+            "words": rule.words,
+        }
+        for rule in decision.trace
+    ]
+
+
+# Deciding
+
+
+def _take(tx: Tx, run: Run, decision: Decision) -> None:
+    now = clock.now()
+    run.plan = decision.plan
+    values: dict[str, Any] = {
+        "started_at": now,
+        "updated_at": now,
+        "attempts": 1,
+        "trace": trace_to_json(decision, now),
+        "reason": decision.reason,
+        "detail": decision.words[:500],
+        "plan": [step_to_json(step) for step in decision.plan],
+        "status": "running",
+    }
+    if not decision.plan:
+        values |= {"status": _STATUS[decision.verdict], "finished_at": now}
+    tx.conn.execute(update(_EXECUTIONS).where(_EXECUTIONS.c.id == run.id).values(**values))
+    if decision.plan:
+        _advance(tx, run)
+        return
+    _tell(tx, run, values["status"], decision.reason, decision.words)
+
+
+_STATUS = {
+    Verdict.TRADE: "done",
+    Verdict.SKIP: "skipped",
+    Verdict.REFUSE: "skipped",
+    Verdict.EXPIRED: "expired",
+}
+
+
+# Steps
+
+
+def _advance(tx: Tx, run: Run) -> None:
+    """Do steps until one needs the broker; its intent is part of this transaction."""
+    while run.step < len(run.plan):
+        step = run.plan[run.step]
+        if run.failure is not None and not isinstance(step, Reprotect | MoveStop):
+            run.step += 1
+            continue
+        calls = _HANDLERS[type(step)](tx, run, step)
+        run.is_resumed = False
+        if run.deferred_until is not None:
+            _defer(tx, run)
+            return
+        if calls:
+            run.calls = calls
+            at = clock.now()
+            tx.conn.execute(_AT_STEP, {"of_id": run.id, "to_step": run.step, "at": at})
+            return
+        run.step += 1
+        run.waiting_until = None
+    if run.failure is not None:
+        _finish(tx, run, "failed", *run.failure)
+        return
+    _finish(tx, run, "done", None, None)
+
+
+_CANCELLABLE = frozenset(
+    status.value for status, moves in MOVES.items() if OrderStatus.CANCEL_PENDING in moves
+)
+
+
+def _cancel(tx: Tx, run: Run, step: CancelOrders) -> list[Call]:
+    open_ids = {row["client_order_id"]: row for row in _open_orders(tx, run)}
+    wanted = [open_ids[i] for i in step.ids if i in open_ids]
+    return _cancel_rows(tx, run, wanted)
+
+
+def _cancel_rows(tx: Tx, run: Run, rows: list[Any]) -> list[Call]:
+    """Ask for what is not yet asked for; then wait until each is confirmed as ended."""
+    fresh = [row for row in rows if row["client_order_id"] not in run.asked]
+    if fresh:
+        now = clock.now()
+        for row in fresh:
+            run.asked.add(row["client_order_id"])
+            if row["status"] in _CANCELLABLE:
+                _set_status(tx, row, OrderStatus.CANCEL_PENDING, now)
+        return [Cancel(row["client_order_id"]) for row in fresh]
+    if not rows:
+        return []
+    return _wait(run, "not_cancelled", "An order could not be cancelled in time.")
+
+
+def _close(tx: Tx, run: Run, step: Close) -> list[Call]:
+    if _was_sent(tx, run, again=True):
+        return []
+    held = _held(tx, run, step.contract)
+    if held == 0 or PositionSide.of(held) is not _reduced_by(step.side):
+        return []
+    quantity = abs(held) if step.is_whole else min(step.quantity, abs(held))
+    return [_exit_call(tx, run, step.contract, step.side, quantity)]
+
+
+def _await_flat(tx: Tx, run: Run, step: AwaitFlat) -> list[Call]:
+    for contract in step.contracts:
+        held = _held(tx, run, contract)
+        if held == 0:
+            continue
+        exits = [
+            row
+            for row in _open_orders(tx, run)
+            if row["role"] == OrderRole.EXIT.value and row["contract"] == contract
+        ]
+        if exits:
+            return _wait(run, "not_flat", f"{contract} was not flat in time; nothing was entered.")
+        side = Side.SELL if held > 0 else Side.BUY
+        if run.waiting_until is None:
+            run.waiting_until = clock.now() + FLAT_TIMEOUT
+        if clock.now() > run.waiting_until:
+            return _fail(run, "not_flat", f"{contract} could not be closed; nothing was entered.")
+        return [_exit_call(tx, run, contract, side, abs(held))]
+    return []
+
+
+def _enter(tx: Tx, run: Run, step: Enter) -> list[Call]:
+    now = clock.now()
+    if _was_sent(tx, run):
+        return []
+    if now < step.not_before:
+        run.deferred_until = step.not_before
+        return []
+    if now > step.deadline:
+        return _fail(run, "entry_deadline", "The entry could not be sent before its deadline.")
+    ticket = OrderTicket(
+        contract=step.contract,
+        side=step.side,
+        quantity=step.quantity,
+        order_type=step.order_type,
+        limit_price=step.limit_price,
+        stop_price=step.stop_price,
+        take_profit=_leg(step.take_profit),
+        stop_loss=_leg(step.stop_loss),
+        reference_price=step.reference_price,
+    )
+    return [_place(tx, run, ticket, OrderRole.ENTRY)]
+
+
+def _net(tx: Tx, run: Run, step: Net) -> list[Call]:
+    if _was_sent(tx, run):
+        return []
+    if clock.now() > step.deadline:
+        return _fail(run, "entry_deadline", "The entry could not be sent before its deadline.")
+    held = _held(tx, run, step.contract)
+    closes = abs(held) if PositionSide.of(held) is _reduced_by(step.side) else Decimal(0)
+    ticket = OrderTicket(
+        contract=step.contract,
+        side=step.side,
+        quantity=closes + step.opens,
+        reference_price=step.reference_price,
+    )
+    return [_place(tx, run, ticket, OrderRole.ENTRY)]
+
+
+def _adopt(tx: Tx, run: Run, step: Adopt) -> list[Call]:
+    tx.conn.execute(
+        update(_BOOKS)
+        .where(_BOOKS.c.trader_id == run.subject.trader_id, _BOOKS.c.contract == step.contract)
+        .values(net_pos=step.net_pos, updated_at=clock.now())
+    )
+    return []
+
+
+def _reprotect(tx: Tx, run: Run, step: Reprotect) -> list[Call]:
+    if _was_sent(tx, run, again=True):
+        return []
+    legs = _protective(tx, run, step.contract)
+    if legs:
+        return _cancel_rows(tx, run, legs)
+    return _protect(tx, run, step.contract, step.take_profit, step.stop_loss)
+
+
+def _move_stop(tx: Tx, run: Run, step: MoveStop) -> list[Call]:
+    if _was_sent(tx, run, again=True):
+        return []
+    legs = _protective(tx, run, step.contract)
+    if legs:
+        return _cancel_rows(tx, run, legs)
+    return _protect(tx, run, step.contract, None, step.price)
+
+
+_HANDLERS: dict[type, Any] = {
+    Adopt: _adopt,
+    CancelOrders: _cancel,
+    Close: _close,
+    AwaitFlat: _await_flat,
+    Enter: _enter,
+    Net: _net,
+    Reprotect: _reprotect,
+    MoveStop: _move_stop,
+}
+
+
+def _protect(
+    tx: Tx, run: Run, contract: str, target: Decimal | None, stop: Decimal | None
+) -> list[Call]:
+    """A bracket for the whole book as it is now."""
+    book = tx.conn.execute(
+        _NET_POS, {"trader": run.subject.trader_id, "contract": contract}
+    ).first()
+    if book is None or book.net_pos == 0 or book.avg_price is None:
+        return []
+    side = PositionSide.of(book.net_pos)
+    if side is None:
+        return []
+    settings = run.subject.effective.values
+    legs = brackets.legs_for(
+        side, book.avg_price, abs(book.net_pos), settings, facts_of(contract), run.alert
+    )
+    target_price = target or (legs.take_profit.price if legs.take_profit else None)
+    stop_price = stop or (legs.stop_loss.price if legs.stop_loss else None)
+    closing = side.opening.opposite
+    tickets: list[tuple[OrderTicket, OrderRole]] = []
+    if target_price is not None:
+        tickets.append(
+            (
+                _protective_ticket(contract, closing, abs(book.net_pos), limit=target_price),
+                OrderRole.TAKE_PROFIT,
+            )
+        )
+    if stop_price is not None:
+        tickets.append(
+            (
+                _protective_ticket(contract, closing, abs(book.net_pos), stop=stop_price),
+                OrderRole.STOP_LOSS,
+            )
+        )
+    placed = [_place(tx, run, ticket, role) for ticket, role in tickets]
+    if len(placed) == 2:
+        first, second = placed
+        ids = (first.client_order_id, second.client_order_id)
+        return [PlaceOco(ids, first.ticket, second.ticket)]
+    return list(placed)
+
+
+def _protective_ticket(
+    contract: str,
+    side: Side,
+    quantity: Decimal,
+    *,
+    limit: Decimal | None = None,
+    stop: Decimal | None = None,
+) -> OrderTicket:
+    return OrderTicket(
+        contract=contract,
+        side=side,
+        quantity=quantity,
+        order_type=OrderType.LIMIT if limit is not None else OrderType.STOP,
+        limit_price=limit,
+        stop_price=stop,
+        reduce_only=True,
+        origin=Origin.BRACKET,
+    )
+
+
+# Orders
+
+
+def _exit_call(tx: Tx, run: Run, contract: str, side: Side, quantity: Decimal) -> Place:
+    ticket = OrderTicket(
+        contract=contract,
+        side=side,
+        quantity=quantity,
+        reduce_only=True,
+        origin=run.origin,
+        reference_price=run.alert.price if run.alert is not None else None,
+    )
+    return _place(tx, run, ticket, OrderRole.EXIT)
+
+
+def _place(tx: Tx, run: Run, ticket: OrderTicket, role: OrderRole) -> Place:
+    """Write the intent: the order as ``submitting``, its legs as ``inactive``."""
+    run.sent_step = run.step
+    client_order_id = uuid4().hex
+    row = _order_row(run, ticket, role, client_order_id, OrderStatus.SUBMITTING)
+    row["id"] = tx.conn.scalar(insert(_ORDERS).returning(_ORDERS.c.id), row)
+    tx.record(run.account.user_id, "order:update", payloads.order(row))
+    legs = (
+        (ticket.take_profit, OrderRole.TAKE_PROFIT, OrderType.LIMIT),
+        (ticket.stop_loss, OrderRole.STOP_LOSS, OrderType.STOP),
+    )
+    for leg, leg_role, order_type in legs:
+        if leg is not None:
+            _add_leg(tx, run, ticket, leg, leg_role, order_type, row["id"])
+    metrics.ALERT_TO_ORDER_SECONDS.observe((clock.now() - run.received_at).total_seconds())
+    return Place(client_order_id, ticket)
+
+
+def _add_leg(
+    tx: Tx,
+    run: Run,
+    entry: OrderTicket,
+    leg: LegTicket,
+    role: OrderRole,
+    order_type: OrderType,
+    parent_id: int,
+) -> None:
+    is_limit = order_type is OrderType.LIMIT
+    ticket = OrderTicket(
+        contract=entry.contract,
+        side=entry.side.opposite,
+        quantity=entry.quantity,
+        order_type=order_type,
+        limit_price=leg.price if is_limit else None,
+        stop_price=None if is_limit else leg.price,
+        reduce_only=True,
+        origin=Origin.BRACKET,
+    )
+    row = _order_row(run, ticket, role, leg.client_order_id, OrderStatus.INACTIVE)
+    row["parent_id"] = parent_id
+    if leg.offset is not None:
+        row["ticket"] = {"offset": canonical(leg.offset)}
+    row["id"] = tx.conn.scalar(insert(_ORDERS).returning(_ORDERS.c.id), row)
+    tx.record(run.account.user_id, "order:update", payloads.order(row))
+
+
+def _order_row(
+    run: Run, ticket: OrderTicket, role: OrderRole, client_order_id: str, status: OrderStatus
+) -> dict[str, Any]:
+    now = clock.now()
+    return {
+        "user_id": run.account.user_id,
+        "account_id": run.account.id,
+        "strategy_id": run.subject.strategy_id,
+        "trader_id": run.subject.trader_id,
+        "execution_id": run.id or None,
+        "parent_id": None,
+        "step": run.step,
+        "contract": ticket.contract,
+        "side": ticket.side.value,
+        "role": role.value,
+        "origin": ticket.origin.value,
+        "order_type": ticket.order_type.value,
+        "tif": ticket.tif.value,
+        "quantity": ticket.quantity,
+        "limit_price": ticket.limit_price,
+        "stop_price": ticket.stop_price,
+        "ticket": {},
+        "client_order_id": client_order_id,
+        "broker_order_id": None,
+        "status": status.value,
+        "reason": None,
+        "filled_quantity": Decimal(0),
+        "avg_fill_price": None,
+        "submitted_at": now if status is OrderStatus.SUBMITTING else None,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _leg(plan: LegPlan | None) -> LegTicket | None:
+    return None if plan is None else LegTicket(uuid4().hex, offset=plan.offset, price=plan.price)
+
+
+def _was_sent(tx: Tx, run: Run, *, again: bool = False) -> bool:
+    """Whether this step's order was sent, by this run or by one that a crash ended.
+
+    An order that was proven not to exist does not count: it is planned again, an entry once, an
+    exit (``again``) as often as it takes, from the book as it then is.
+    """
+    if run.sent_step == run.step:
+        return True
+    if not run.is_resumed:
+        return False
+    rows = tx.conn.execute(_OF_STEP, {"execution": run.id, "step": run.step}).all()
+    if not again and len(rows) > 1:
+        return True
+    return any(row.status != OrderStatus.NOT_FOUND.value for row in rows)
+
+
+def _defer(tx: Tx, run: Run) -> None:
+    """Back to the queue until the entry is due; then it is decided anew, from the book as it is."""
+    run.calls = []
+    values = {
+        "status": "pending",
+        "due_at": run.deferred_until,
+        "plan": [],
+        "step": 0,
+        "updated_at": clock.now(),
+    }
+    tx.conn.execute(update(_EXECUTIONS).where(_EXECUTIONS.c.id == run.id).values(**values))
+
+
+def _open_orders(tx: Tx, run: Run) -> list[Any]:
+    found = tx.conn.execute(
+        _OPEN_OF_TRADER, {"account": run.account.id, "trader": run.subject.trader_id}
+    )
+    return [row._mapping for row in found]
+
+
+def _protective(tx: Tx, run: Run, contract: str) -> list[Any]:
+    roles = (OrderRole.TAKE_PROFIT.value, OrderRole.STOP_LOSS.value)
+    return [
+        row for row in _open_orders(tx, run) if row["role"] in roles and row["contract"] == contract
+    ]
+
+
+def _held(tx: Tx, run: Run, contract: str) -> Decimal:
+    held = tx.conn.scalar(_NET_POS, {"trader": run.subject.trader_id, "contract": contract})
+    return held if held is not None else Decimal(0)
+
+
+def _reduced_by(side: Side) -> PositionSide:
+    return PositionSide.LONG if side is Side.SELL else PositionSide.SHORT
+
+
+def _set_status(tx: Tx, row: Any, status: OrderStatus, now: datetime) -> None:
+    tx.conn.execute(
+        update(_ORDERS)
+        .where(_ORDERS.c.id == row["id"], _ORDERS.c.status == row["status"])
+        .values(status=status.value, updated_at=now)
+    )
+    tx.record(row["user_id"], "order:update", payloads.order({**row, "status": status.value}))
+
+
+def _wait(run: Run, code: str, words: str) -> list[Call]:
+    now = clock.now()
+    if run.waiting_until is None:
+        run.waiting_until = now + FLAT_TIMEOUT
+    if now >= run.waiting_until:
+        return _fail(run, code, words)
+    return [Wait(run.waiting_until)]
+
+
+# Outcomes
+
+
+def _take_answer(tx: Tx, run: Run, answer: Answer) -> None:
+    if answer.report is not None:
+        fills.apply(tx, run.account, answer.report, source="answer")
+        _notice_rejection(tx, run, answer)
+        return
+    if answer.error is None:
+        return
+    if isinstance(answer.call, Cancel):
+        return  # the order's own state, which reconcile has brought up to date, decides
+    for client_order_id in _ids(answer.call):
+        mark_refused(tx, run.account, client_order_id, answer.error)
+    if _is_essential(answer.call):
+        run.failure = (answer.error.code, answer.error.detail)
+
+
+def _notice_rejection(tx: Tx, run: Run, answer: Answer) -> None:
+    """A broker that answers with a rejected order has refused it, whatever the form."""
+    if answer.report is None or not isinstance(answer.call, Place):
+        return
+    for order in answer.report.orders:
+        is_ours = order.client_order_id == answer.call.client_order_id
+        if is_ours and order.status is OrderStatus.REJECTED and not answer.call.ticket.reduce_only:
+            run.failure = ("order_rejected", order.reason or "The broker rejected the order.")
+
+
+def mark_refused(tx: Tx, account: AccountRef, client_order_id: str, error: TradingError) -> None:
+    """The broker said no: nothing works there under this id, nor under its legs."""
+    row = tx.conn.execute(
+        select(_ORDERS).where(_ORDERS.c.client_order_id == client_order_id)
+    ).first()
+    if row is None or OrderStatus(row.status) in TERMINAL:
+        return
+    now = clock.now()
+    reason = f"{error.code}: {error.detail}"[:500]
+    rows = [row, *tx.conn.execute(select(_ORDERS).where(_ORDERS.c.parent_id == row.id))]
+    for each in rows:
+        is_leg = each.id != row.id
+        status = OrderStatus.CANCELLED if is_leg else OrderStatus.REJECTED
+        values = {"status": status.value, "reason": reason, "finished_at": now, "updated_at": now}
+        tx.conn.execute(update(_ORDERS).where(_ORDERS.c.id == each.id).values(**values))
+        tx.record(account.user_id, "order:update", payloads.order({**each._mapping, **values}))
+    journal.write(
+        tx,
+        account.user_id,
+        "order_rejected",
+        f"{row.side.capitalize()} {canonical(row.quantity)} {row.contract} was refused: {reason}",
+        level="error",
+        strategy_id=row.strategy_id,
+        account_id=account.id,
+        order_id=row.id,
+    )
+
+
+def _ids(call: Call) -> tuple[str, ...]:
+    if isinstance(call, Place):
+        return (call.client_order_id,)
+    return call.ids if isinstance(call, PlaceOco) else ()
+
+
+def _is_essential(call: Call) -> bool:
+    return isinstance(call, Place | PlaceOco)
+
+
+def _protects_later(run: Run) -> bool:
+    """Whether a later step guards a position that exists although this one failed."""
+    return any(isinstance(step, Reprotect | MoveStop) for step in run.plan[run.step + 1 :])
+
+
+def _fail(run: Run, code: str, words: str) -> list[Call]:
+    run.failure = (code, words)
+    return []
+
+
+def _finish(tx: Tx, run: Run, status: str, reason: str | None, detail: str | None) -> None:
+    now = clock.now()
+    run.calls = []
+    if reason == "entry_deadline":
+        status = "expired"
+    values: dict[str, Any] = {"status": status, "finished_at": now, "updated_at": now}
+    if reason is not None:
+        values |= {"reason": reason[:60], "detail": (detail or "")[:500]}
+    tx.conn.execute(update(_EXECUTIONS).where(_EXECUTIONS.c.id == run.id).values(**values))
+    _tell(tx, run, status, reason, detail)
+
+
+def _tell(tx: Tx, run: Run, status: str, reason: str | None, words: str | None) -> None:
+    if not run.id:
+        return
+    metrics.EXECUTIONS.labels(status).inc()
+    tx.record(
+        run.account.user_id,
+        "signal",
+        {
+            "id": run.signal_id,
+            "strategy_id": run.subject.strategy_id,
+            "status": "accepted",
+            "execution": {
+                "id": run.id,
+                "index": run.index,
+                "trader_id": run.subject.trader_id,
+                "account_id": run.account.id,
+                "status": status,
+                "reason": reason,
+                "detail": words,
+            },
+        },
+    )
+    if status == "done":
+        return
+    journal.write(
+        tx,
+        run.account.user_id,
+        "execution_" + status,
+        f"{run.subject.account_name}: {words or reason or status}",
+        level="info" if status == "skipped" else "warning" if status == "expired" else "error",
+        strategy_id=run.subject.strategy_id,
+        account_id=run.account.id,
+        signal_id=run.signal_id,
+        data={"execution_id": run.id, "reason": reason},
+    )
+
+
+__all__ = [
+    "Answer",
+    "BrokerRefused",
+    "Call",
+    "Cancel",
+    "Place",
+    "PlaceOco",
+    "Run",
+    "TimeInForce",
+    "Wait",
+    "begin",
+    "is_settled",
+    "mark_refused",
+    "proceed",
+    "trace_to_json",
+]

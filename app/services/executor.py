@@ -1,0 +1,352 @@
+"""The lanes: one execution at a time per account, accounts in parallel.
+
+A lane is a greenlet that holds its account's row in ``lanes`` while it lives, so that several
+processes share the work and a dead one's lanes are taken over. It is woken in the process when an
+execution becomes durable; a sweeper wakes what a crash or another process left behind.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+
+import gevent
+from gevent.event import AsyncResult, Event
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app import clock, metrics
+from app.brokers import registry
+from app.brokers.base import AccountRef, Broker
+from app.domain.errors import BrokerRefused, BrokerUnavailable, TradingError, Unavailable
+from app.extensions import ownership, writer
+from app.models import Account, Execution, Lane, Order
+from app.models.base import table
+from app.services import execution, reconcile
+from app.services.context import BrokerState, QuoteOf
+from app.services.execution import Answer, Call, Cancel, Place, PlaceOco, Run, Wait
+from app.transactions import Tx
+
+log = logging.getLogger(__name__)
+
+_IDLE_S = 10.0
+_COMMAND_TIMEOUT_S = 30.0
+_STORAGE_PAUSE_S = 0.5
+_LANES = table(Lane)
+_EXECUTIONS = table(Execution)
+_UNFINISHED = select(Execution.account_id.distinct()).where(
+    Execution.status.in_(("pending", "running"))
+)
+_UNSETTLED = select(Order.account_id.distinct()).where(
+    Order.status.in_(("submitting", "unknown", "cancel_pending"))
+)
+
+
+class Executor:
+    def __init__(self) -> None:
+        self._lanes: dict[int, _Lane] = {}
+        self._quote_of: QuoteOf = lambda _contract: None
+        self._stopping = False
+
+    def price_with(self, quote_of: QuoteOf) -> None:
+        self._quote_of = quote_of
+
+    def start(self) -> None:
+        """Pick up what an earlier process left; new work comes by ``wake``."""
+        self._stopping = False
+        self.sweep()
+
+    def stop(self) -> None:
+        """Let running broker calls finish for a moment; what does not is reconciled at start."""
+        self._stopping = True
+        greenlets = [lane.greenlet for lane in self._lanes.values()]
+        for lane in list(self._lanes.values()):
+            lane.changed.set()
+        gevent.joinall(greenlets, timeout=5)
+        gevent.killall([g for g in greenlets if not g.dead], timeout=1)
+        self._lanes.clear()
+
+    def wake(self, account_ids: Iterable[int]) -> None:
+        for account_id in account_ids:
+            lane = self._lanes.get(account_id)
+            if lane is not None:
+                lane.changed.set()
+            elif not self._stopping:
+                self._lanes[account_id] = _Lane(account_id, self)
+
+    def in_lane(self, account_id: int, plans: Callable[[Tx], list[Run]]) -> None:
+        """Carry out what a person asked for, between two executions of the account, and wait.
+
+        ``plans`` makes the runs inside the transaction that begins them.
+        """
+        command = _Command(plans)
+        self.wake([account_id])
+        lane = self._lanes.get(account_id)
+        if lane is None:
+            raise Unavailable("The service is stopping.")
+        lane.commands.append(command)
+        lane.changed.set()
+        command.done.get(timeout=_COMMAND_TIMEOUT_S)
+
+    def sweep(self) -> None:
+        """Wake every account with work that nobody here does."""
+        with writer.read() as connection:
+            waiting = set(connection.scalars(_UNFINISHED)) | set(connection.scalars(_UNSETTLED))
+        self.wake(waiting - self._lanes.keys())
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping
+
+    @property
+    def quote_of(self) -> QuoteOf:
+        return self._quote_of
+
+    def account(self, account_id: int) -> Account | None:
+        with writer.read() as connection:
+            found = connection.execute(select(table(Account)).where(Account.id == account_id))
+            row = found.first()
+        return None if row is None else Account(**row._mapping)
+
+    def forget(self, account_id: int) -> None:
+        self._lanes.pop(account_id, None)
+        metrics.LANES.set(len(self._lanes))
+
+
+@dataclass(slots=True, eq=False)
+class _Command:
+    plans: Callable[[Tx], list[Run]]
+    done: AsyncResult = field(default_factory=AsyncResult)
+
+
+class _Lane:
+    """The work on one account, in order."""
+
+    def __init__(self, account_id: int, executor: Executor) -> None:
+        self._account_id = account_id
+        self._executor = executor
+        self.changed = Event()
+        self.commands: deque[_Command] = deque()
+        self.greenlet = gevent.spawn(self._live)
+
+    def _live(self) -> None:
+        try:
+            self._serve()
+        except Exception:  # the lane's edge: the sweeper opens it again
+            log.exception("lane failed", extra={"account_id": self._account_id})
+        finally:
+            self._executor.forget(self._account_id)
+
+    def _serve(self) -> None:
+        account = self._executor.account(self._account_id)
+        if account is None or not _claim(self._account_id):
+            return
+        broker, ref = registry.for_account(account)
+        metrics.LANES.inc()
+        while not self._executor.is_stopping:
+            self.changed.clear()
+            try:
+                self._settle(broker, ref)
+                while not self._executor.is_stopping and (
+                    self._obey(broker, ref) or self._run_next(broker, ref)
+                ):
+                    pass
+            except Unavailable:
+                # Nothing was done; what is durable stays as it is until the database answers.
+                gevent.sleep(_STORAGE_PAUSE_S)
+                continue
+            if not self.changed.wait(timeout=self._patience()) and self._release():
+                return
+
+    def _patience(self) -> float:
+        """How long to stay idle: until the next delayed entry is due, at most the usual time."""
+        with writer.read() as connection:
+            due = _next_due(connection, self._account_id)
+        if due is None:
+            return _IDLE_S
+        seconds = (due - clock.now()).total_seconds()
+        if seconds < _IDLE_S:
+            gevent.spawn_later(max(0.0, seconds), self.changed.set)
+        return _IDLE_S
+
+    def _release(self) -> bool:
+        """Give the lane up unless work arrived in this moment."""
+        return writer.run(lambda tx: _release(tx, self._account_id))
+
+    def _settle(self, broker: Broker, ref: AccountRef, also: Sequence[str] = ()) -> None:
+        """Ask the broker about every order whose outcome is not known, until all are."""
+        while not self._executor.is_stopping and not reconcile.settle(broker, ref, also):
+            self.changed.wait(timeout=reconcile.PAUSE_S)
+            self.changed.clear()
+
+    def _obey(self, broker: Broker, ref: AccountRef) -> bool:
+        """Carry out the oldest command of a person, if there is one."""
+        if not self.commands:
+            return False
+        command = self.commands.popleft()
+        try:
+            for run in writer.run(command.plans):
+                self._carry_out(broker, ref, run)
+            command.done.set(None)
+        except Exception as e:  # it is the asker's to handle
+            log.exception("command failed", extra={"account_id": ref.id})
+            command.done.set_exception(e)
+        return True
+
+    def _run_next(self, broker: Broker, ref: AccountRef) -> bool:
+        state = _state(broker, ref)
+        try:
+            run = writer.run(lambda tx: execution.begin(tx, ref.id, state, self._executor.quote_of))
+        except TradingError:
+            raise
+        except Exception:  # the loop's edge: one signal that breaks us must not block the account
+            log.exception("decision failed", extra={"account_id": ref.id})
+            writer.run(lambda tx: execution.give_up(tx, ref.id))
+            return True
+        if run is None:
+            return False
+        self._carry_out(broker, ref, run)
+        return True
+
+    def _carry_out(self, broker: Broker, ref: AccountRef, run: Run) -> None:
+        while run.calls:
+            answers = self._make(broker, ref, run.calls)
+            if not execution.is_settled(answers):
+                self._settle(broker, ref, _note_unknown(ref, answers))
+                if self._executor.is_stopping:
+                    return
+                answers = [a for a in answers if not a.is_unknown]
+            run = self._proceed(run, answers)
+
+    def _proceed(self, run: Run, answers: list[Answer]) -> Run:
+        """Store the outcome; while the database is away the answers are kept and tried again."""
+        while True:
+            attempt = replace(run, calls=list(run.calls), asked=set(run.asked))
+            try:
+                return writer.run(partial(execution.proceed, run=attempt, answers=answers))
+            except Unavailable:
+                gevent.sleep(_STORAGE_PAUSE_S)
+
+    def _make(self, broker: Broker, ref: AccountRef, calls: list[Call]) -> list[Answer]:
+        answers = []
+        for call in calls:
+            if isinstance(call, Wait):
+                seconds = (call.until - clock.now()).total_seconds()
+                self.changed.wait(timeout=max(0.0, seconds))
+                self.changed.clear()
+            else:
+                answers.append(_send(broker, ref, call))
+        return answers
+
+
+def _send(broker: Broker, ref: AccountRef, call: Place | PlaceOco | Cancel) -> Answer:
+    """Make one call and sort what came of it by what may exist at the broker."""
+    outcome = "accepted"
+    try:
+        if isinstance(call, Place):
+            report = broker.place_order(ref, call.ticket, client_order_id=call.client_order_id)
+        elif isinstance(call, PlaceOco):
+            report = broker.place_oco(ref, call.first, call.second, ids=call.ids)
+        else:
+            report = broker.cancel_order(ref, call.client_order_id)
+        return Answer(call, report=report)
+    except BrokerRefused as e:
+        outcome = "refused"
+        # A cancel that was refused says that our picture of the order is old.
+        return Answer(call, error=e, is_unknown=isinstance(call, Cancel))
+    except (BrokerUnavailable, Unavailable) as e:
+        outcome = "unknown"
+        log.warning("no clear answer", extra={"account_id": ref.id, "detail": e.detail})
+        return Answer(call, error=e, is_unknown=True)
+    except TradingError as e:
+        outcome = "refused"
+        return Answer(call, error=e)
+    except Exception as e:  # the edge: an adapter's defect must not decide that nothing exists
+        outcome = "unknown"
+        log.exception("broker adapter failed", extra={"account_id": ref.id})
+        return Answer(call, error=BrokerUnavailable(str(e)), is_unknown=True)
+    finally:
+        metrics.ORDERS.labels(ref.broker, outcome).inc()
+
+
+def _state(broker: Broker, ref: AccountRef) -> BrokerState:
+    try:
+        positions = tuple(broker.positions(ref))
+        return BrokerState(positions, broker.balance(ref).equity)
+    except TradingError as e:
+        log.warning("positions unknown", extra={"account_id": ref.id, "detail": e.detail})
+        return BrokerState()
+
+
+def _note_unknown(ref: AccountRef, answers: list[Answer]) -> list[str]:
+    """Mark what may or may not exist; all orders that the broker must be asked about."""
+    ids = [i for a in answers if a.is_unknown for i in _order_ids(a.call)]
+    writer.run(lambda tx: reconcile.mark_unknown(tx, ref, ids))
+    return ids
+
+
+def _order_ids(call: Call) -> tuple[str, ...]:
+    if isinstance(call, Place | Cancel):
+        return (call.client_order_id,)
+    return call.ids if isinstance(call, PlaceOco) else ()
+
+
+def _claim(account_id: int) -> bool:
+    """Hold the lane, also one whose owner is dead. False: a living process works on it."""
+
+    def work(tx: Tx) -> bool:
+        owner = tx.conn.scalar(
+            select(_LANES.c.owner).where(_LANES.c.account_id == account_id).with_for_update()
+        )
+        if owner is not None and owner != ownership.boot:
+            if not ownership.is_dead(tx.conn, owner):
+                return False
+            log.info("lane taken over", extra={"account_id": account_id, "from_boot": owner})
+        dialect = sqlite if tx.conn.dialect.name == "sqlite" else postgresql
+        claim = dialect.insert(_LANES).values(account_id=account_id, owner=ownership.boot)
+        claim = claim.on_conflict_do_update(
+            index_elements=["account_id"],
+            set_={"owner": ownership.boot},
+            where=_LANES.c.owner.is_not_distinct_from(owner),
+        )
+        return tx.conn.execute(claim).rowcount == 1
+
+    return writer.run(work)
+
+
+def _release(tx: Tx, account_id: int) -> bool:
+    unfinished = (
+        select(_EXECUTIONS.c.id)
+        .where(
+            _EXECUTIONS.c.account_id == account_id,
+            _EXECUTIONS.c.status.in_(("pending", "running")),
+        )
+        .exists()
+    )
+    released = (
+        update(_LANES)
+        .where(_LANES.c.account_id == account_id, _LANES.c.owner == ownership.boot, ~unfinished)
+        .values(owner=None)
+    )
+    return tx.conn.execute(released).rowcount == 1
+
+
+def _next_due(conn: Connection, account_id: int) -> datetime | None:
+    statement = (
+        select(Execution.due_at)
+        .where(
+            Execution.account_id == account_id,
+            Execution.status == "pending",
+            Execution.due_at.is_not(None),
+        )
+        .order_by(Execution.due_at)
+        .limit(1)
+    )
+    return conn.scalar(statement)
+
+
+executor = Executor()

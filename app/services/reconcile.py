@@ -1,0 +1,130 @@
+"""Orders whose outcome nobody knows: asked for at the broker, never sent again on a guess."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import bindparam, or_, select, update
+
+from app import clock
+from app.brokers.base import AccountRef, Broker
+from app.domain.errors import TradingError
+from app.domain.trading import BrokerReport, OrderStatus
+from app.extensions import writer
+from app.models import Order
+from app.models.base import table
+from app.services import fills, journal, payloads
+from app.transactions import Tx
+
+log = logging.getLogger(__name__)
+
+PAUSE_S = 1.0
+SETTLING = {"paper": timedelta(0)}
+"""How long after the submit a broker may still bring up an order, so that its absence is no
+proof before. Paper answers from the same database: what it does not know does not exist."""
+_SETTLING_DEFAULT = timedelta(seconds=15)
+_LOOK_BACK = timedelta(minutes=5)
+
+_ORDERS = table(Order)
+_UNSETTLED = select(_ORDERS).where(
+    _ORDERS.c.account_id == bindparam("account"),
+    or_(
+        _ORDERS.c.status.in_(("submitting", "unknown", "cancel_pending")),
+        _ORDERS.c.client_order_id.in_(bindparam("also", expanding=True)),
+    ),
+)
+_LEGS = select(_ORDERS).where(_ORDERS.c.parent_id == bindparam("parent"))
+
+
+def settle(broker: Broker, account: AccountRef, also: Sequence[str] = ()) -> bool:
+    """Ask the broker about every unsettled order of the account, and about those named by client
+    order id in ``also``, and take in what it says.
+
+    True when none is left. False: it did not answer, or an order's absence is no proof yet.
+    """
+    with writer.read() as connection:
+        found = connection.execute(_UNSETTLED, {"account": account.id, "also": list(also)})
+        rows = [row._mapping for row in found]
+    if not rows:
+        return True
+    try:
+        report, absent = _ask(broker, account, rows)
+    except TradingError as e:
+        log.warning("broker not reachable", extra={"account_id": account.id, "detail": e.detail})
+        return False
+    proven = [row for row in absent if _is_proof(account, row)]
+    writer.run(lambda tx: _take_in(tx, account, report, proven))
+    return len(proven) == len(absent) and not any(
+        order.status is OrderStatus.CANCEL_PENDING for order in report.orders
+    )
+
+
+def mark_unknown(tx: Tx, account: AccountRef, client_order_ids: list[str]) -> None:
+    """Note that a call about these orders had no clear answer."""
+    rows = tx.conn.execute(
+        select(_ORDERS).where(
+            _ORDERS.c.client_order_id.in_(client_order_ids),
+            _ORDERS.c.status == OrderStatus.SUBMITTING.value,
+        )
+    ).all()
+    for row in rows:
+        _set(tx, account, row._mapping, OrderStatus.UNKNOWN, "No clear answer; asking the broker.")
+
+
+def _ask(broker: Broker, account: AccountRef, rows: list[Any]) -> tuple[BrokerReport, list[Any]]:
+    """What the broker knows of these orders and their legs, all fills since; and what not."""
+    orders, absent = [], []
+    for row in rows:
+        found = broker.find_order(account, row["client_order_id"])
+        if found is None:
+            absent.append(row)
+            continue
+        orders.append(found)
+        with writer.read() as connection:
+            legs = connection.execute(_LEGS, {"parent": row["id"]}).all()
+        for leg in legs:
+            known = broker.find_order(account, leg.client_order_id)
+            if known is not None:
+                orders.append(known)
+    since = min(row["created_at"] for row in rows) - _LOOK_BACK
+    return BrokerReport(tuple(orders), tuple(broker.fills(account, since))), absent
+
+
+def _is_proof(account: AccountRef, row: Any) -> bool:
+    settling = SETTLING.get(account.broker, _SETTLING_DEFAULT)
+    return bool(clock.now() - (row["submitted_at"] or row["created_at"]) >= settling)
+
+
+def _take_in(tx: Tx, account: AccountRef, report: BrokerReport, absent: list[Any]) -> None:
+    fills.apply(tx, account, report, source="reconcile")
+    for row in absent:
+        _set(tx, account, row, OrderStatus.NOT_FOUND, "The broker has no such order.")
+        for leg in tx.conn.execute(_LEGS, {"parent": row["id"]}).all():
+            if leg.status == OrderStatus.INACTIVE.value:
+                _set(tx, account, leg._mapping, OrderStatus.CANCELLED, "Its entry does not exist.")
+    if report.orders or absent:
+        journal.write(
+            tx,
+            account.user_id,
+            "reconciled",
+            f"Asked the broker about {len(report.orders) + len(absent)} orders: "
+            f"{len(report.orders)} found, {len(absent)} never arrived.",
+            account_id=account.id,
+        )
+
+
+def _set(tx: Tx, account: AccountRef, row: Any, status: OrderStatus, reason: str) -> None:
+    now = clock.now()
+    values = {"status": status.value, "reason": reason, "updated_at": now}
+    if status in (OrderStatus.NOT_FOUND, OrderStatus.CANCELLED):
+        values["finished_at"] = now
+    changed = tx.conn.execute(
+        update(_ORDERS)
+        .where(_ORDERS.c.id == row["id"], _ORDERS.c.status == row["status"])
+        .values(**values)
+    )
+    if changed.rowcount:
+        tx.record(account.user_id, "order:update", payloads.order({**row, **values}))
