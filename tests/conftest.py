@@ -21,10 +21,11 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from app import create_app
-from app.extensions import db, lifecycle
+from app.extensions import db
 from app.migrate import alembic_config
 from config import Config, load
 from tests import services
+from tests.apps import started
 
 KEYS = {
     "SECRET_KEY": "tests-only-secret-key-0123456789abcdef",
@@ -147,17 +148,11 @@ def config(database_url: str, tmp_path: Path) -> Config:
 
 @pytest.fixture
 def app(config: Config) -> Iterator[APIFlask]:
-    """The app with everything that lives in it started. No context stays open around requests:
-    Flask-Login keeps its user in ``g``."""
+    """The app with everything that lives in it started."""
     app = create_app(config)
     app.testing = True
-    with app.app_context():
-        lifecycle.start()
-    yield app
-    with app.app_context():
-        lifecycle.stop()
-        db.session.remove()
-        db.engine.dispose()
+    with started(app):
+        yield app
 
 
 @pytest.fixture
