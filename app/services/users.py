@@ -62,7 +62,12 @@ def create(
 
 
 def is_registration_open() -> bool:
-    return _config().registration == "open" or not _anybody(db.session)
+    return _config().registration == "open" or not is_anybody_there()
+
+
+def is_anybody_there() -> bool:
+    """Whether this installation has had its first user."""
+    return _anybody(db.session)
 
 
 def authenticate(login: str, password: str, *, address: str = "") -> User:
@@ -148,7 +153,7 @@ def _create(
 ) -> User:
     _require_strength(password, username, email, field="password")
     registration = _config().registration
-    if role is None and registration != "open" and _anybody(db.session):
+    if role is None and registration != "open" and is_anybody_there():
         raise Forbidden(_CLOSED[registration], code="registration_closed")
     hashed = _crypto(_hash, password, _config().bcrypt_rounds)
 
