@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import secrets
 import sys
 from dataclasses import dataclass, field
@@ -22,8 +24,8 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 5000
     data_dir: Path = Path("instance")
-    database_url: str = ""
-    redis_url: str | None = None
+    database_url: str = field(default="", repr=False)
+    redis_url: str | None = field(default=None, repr=False)
     secret_key: str = field(default="", repr=False)
     credentials_key: str = field(default="", repr=False)
     public_url: str | None = None
@@ -57,15 +59,14 @@ def load(environ: dict[str, str] | None = None) -> Config:
         ConfigError: names the variable and says what was expected.
     """
     values = environ if environ is not None else _environment()
-    data_dir = Path(values.get("DATA_DIR") or "instance").resolve()
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data_dir = _data_dir(values.get("DATA_DIR") or "instance")
     database_url = values.get("DATABASE_URL") or f"sqlite:///{data_dir / 'just_trades.db'}"
     return Config(
         host=values.get("HOST") or "127.0.0.1",
         port=_integer(values, "PORT", 5000, 0, 65535),
         data_dir=data_dir,
         database_url=_database_url(database_url),
-        redis_url=values.get("REDIS_URL") or None,
+        redis_url=_redis_url(values.get("REDIS_URL")),
         secret_key=_key(values, data_dir, "SECRET_KEY"),
         credentials_key=_key(values, data_dir, "CREDENTIALS_KEY"),
         public_url=_public_url(values.get("PUBLIC_URL")),
@@ -90,7 +91,7 @@ def _environment() -> dict[str, str]:
 
 def _integer(values: dict[str, str], name: str, default: int, low: int, high: int) -> int:
     text = values.get(name) or str(default)
-    if not text.lstrip("-").isdigit() or not low <= int(text) <= high:
+    if not re.fullmatch(r"-?[0-9]{1,9}", text) or not low <= int(text) <= high:
         raise ConfigError(f"{name} is {text!r}: expected a whole number from {low} to {high}")
     return int(text)
 
@@ -100,6 +101,21 @@ def _choice(values: dict[str, str], name: str, default: str, allowed: tuple[str,
     if text not in allowed:
         raise ConfigError(f"{name} is {text!r}: expected one of {', '.join(allowed)}")
     return text
+
+
+def _data_dir(text: str) -> Path:
+    path = Path(text).resolve()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as e:
+        raise ConfigError(f"DATA_DIR {path} cannot be used: {e.strerror}") from e
+    return path
+
+
+def _redis_url(text: str | None) -> str | None:
+    if text and not text.startswith(("redis://", "rediss://", "unix://")):
+        raise ConfigError("REDIS_URL: expected redis://host:port/number")
+    return text or None
 
 
 def _database_url(text: str) -> str:
@@ -128,9 +144,21 @@ def _key(values: dict[str, str], data_dir: Path, name: str) -> str:
         return given
     path = data_dir / f"{name.lower()}.txt"
     if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(48))
-            file.flush()
-            os.fsync(file.fileno())
-    return path.read_text().strip()
+        _make_key(path)
+    kept = path.read_text().strip()
+    if len(kept) < 32:
+        raise ConfigError(f"{name}: {path} holds no key; put it back from a copy")
+    return kept
+
+
+def _make_key(path: Path) -> None:
+    """All of it or nothing, and never over one that another process has just made."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(48))
+        file.flush()
+        os.fsync(file.fileno())
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.exc import DBAPIError
+
+log = logging.getLogger(__name__)
 
 _PRAGMAS = ("journal_mode=wal", "synchronous=full", "foreign_keys=on", "busy_timeout=5000")
 
@@ -83,23 +87,44 @@ class Ownership:
         """
         if self._engine.dialect.name != "sqlite" or self._file is not None:
             return
-        self._file = self._path.open("w")
+        file = self._path.open("w")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
+            file.close()
             raise OwnershipTaken(f"another process uses {self._path.parent}") from e
+        self._file = file
 
     def claim_boot(self, boot: int) -> None:
         self.boot = boot
         if self._engine.dialect.name != "postgresql":
             return
-        self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        self._connection.execute(_LOCK, {"class": self._CLASS, "id": boot})
+        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        connection.detach()  # not the pool's any more: closing it ends the locks
+        self._connection = connection
+        connection.execute(_LOCK, {"class": self._CLASS, "id": boot})
 
     def lead(self, name: int) -> bool:
-        """Whether this process holds the leader's lock ``name`` (taken now where it is free)."""
+        """Whether this process holds the leader's lock ``name`` (taken now where it is free).
+
+        A connection that was lost took its locks along; the next call takes them again.
+        """
+        if self._engine.dialect.name == "sqlite":
+            return True
+        if not self.boot:
+            return False
+        try:
+            if self._connection is None:
+                self.claim_boot(self.boot)
+            return self._ask_lead(name)
+        except DBAPIError:
+            log.warning("lost the connection that holds the locks", exc_info=True)
+            self._disconnect()
+            return False
+
+    def _ask_lead(self, name: int) -> bool:
         if self._connection is None:
-            return self._engine.dialect.name == "sqlite"
+            return False
         return bool(self._connection.scalar(_TRY_LEAD, {"class": self._CLASS + 1, "id": name}))
 
     def is_dead(self, connection: Connection, boot: int) -> bool:
@@ -111,12 +136,16 @@ class Ownership:
         return bool(connection.scalar(_TRY_LOCK, {"class": self._CLASS, "id": boot}))
 
     def release(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._disconnect()
+        self.boot = 0
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 _LOCK = text("SELECT pg_advisory_lock(:class, :id)")
