@@ -55,7 +55,7 @@ def accept(draft: Draft, ticket: OrderTicket, client_order_id: str, quote: Quote
     entry = _order(draft, ticket, client_order_id)
     try:
         _check_legs(draft, ticket)
-        checked = check(draft, entry, quote)
+        checked, hold = check(draft, entry, quote)
     except Rejection as e:
         for order in (entry, *_legs(draft, ticket, entry)):
             draft.put(replace(order, status=OrderStatus.REJECTED, reason=e.code))
@@ -63,7 +63,7 @@ def accept(draft: Draft, ticket: OrderTicket, client_order_id: str, quote: Quote
     order = draft.put(checked)
     for leg in _legs(draft, ticket, checked):
         draft.put(leg)
-    settle(draft, order, quote)
+    settle(draft, order, hold, quote)
 
 
 def accept_oco(
@@ -87,12 +87,12 @@ def accept_oco(
         for order in orders:
             draft.put(replace(order, status=OrderStatus.REJECTED, reason=e.code))
         return
-    for order in checked:
+    for order, _ in checked:
         draft.put(order)
-    for order in checked:
+    for order, hold in checked:
         current = draft.open_order(order.client_order_id)
         if current is not None and draft.may_match(current):
-            settle(draft, current, quote)
+            settle(draft, current, hold, quote)
 
 
 def amend(
@@ -129,12 +129,14 @@ def amend(
         _check_prices(draft, changed)
         draft.put(changed)
         return
-    checked = check(draft, changed, quote)
-    settle(draft, draft.put(checked), quote)
+    checked, hold = check(draft, changed, quote)
+    settle(draft, draft.put(checked), hold, quote)
 
 
-def check(draft: Draft, order: PaperOrder, quote: Quote | None) -> PaperOrder:
-    """The order as it is accepted: a reduce-only one may be cut down to the position.
+def check(draft: Draft, order: PaperOrder, quote: Quote | None) -> tuple[PaperOrder, Decimal]:
+    """The order as it is accepted, and the money that it holds while it rests.
+
+    A reduce-only order may be cut down to the position.
 
     Raises:
         Rejection: with the code of the first check that failed.
@@ -149,14 +151,12 @@ def check(draft: Draft, order: PaperOrder, quote: Quote | None) -> PaperOrder:
     if quote is not None:
         _check_against(draft, order, quote)
     order = _cut_to_position(draft, order)
-    _check_funds(draft, order, quote)
-    return order
+    return order, _check_funds(draft, order, quote)
 
 
-def settle(draft: Draft, order: PaperOrder, quote: Quote | None) -> None:
+def settle(draft: Draft, order: PaperOrder, hold: Decimal, quote: Quote | None) -> None:
     """Let an accepted order rest, or fill it as far as the quote goes."""
-    if not is_immediate(order):
-        order = draft.hold(order, _hold_of(draft, order))
+    order = draft.hold(order, hold)
     if quote is None or order.rests_as_stop:
         return
     if order.tif is TimeInForce.FOK and (
@@ -378,12 +378,15 @@ def _promised(draft: Draft, order: PaperOrder) -> Decimal:
     return sum(by_group.values(), ZERO)
 
 
-def _check_funds(draft: Draft, order: PaperOrder, quote: Quote | None) -> None:
+def _check_funds(draft: Draft, order: PaperOrder, quote: Quote | None) -> Decimal:
     if is_immediate(order):
         if quote is not None and not draft.affords(order, _taker_price(draft, order, quote), quote):
             raise Rejection("insufficient_funds")
-    elif _hold_of(draft, order) > max(ZERO, draft.account.available):
+        return ZERO
+    hold = _hold_of(draft, order)
+    if hold > max(ZERO, draft.account.available):
         raise Rejection("insufficient_funds")
+    return hold
 
 
 def _taker_price(draft: Draft, order: PaperOrder, quote: Quote) -> Decimal:

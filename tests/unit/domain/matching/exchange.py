@@ -110,7 +110,9 @@ class Exchange:
         return [told(fill) for fill in self.fills[before:]]
 
     def ticket(self, side: Side, quantity: object, **terms: Any) -> OrderTicket:
-        prices = {key: d(terms.pop(key)) for key in ("limit_price", "stop_price") if key in terms}
+        prices: dict[str, Any] = {
+            key: d(terms.pop(key)) for key in ("limit_price", "stop_price") if key in terms
+        }
         kind = {
             (): OrderType.MARKET,
             ("limit_price",): OrderType.LIMIT,

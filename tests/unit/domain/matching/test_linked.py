@@ -204,7 +204,7 @@ def test_a_resting_exit_is_cut_to_what_is_not_promised_yet(market: Exchange) -> 
     second = market.sell(3, limit_price=111, reduce_only=True)
     third = market.sell(1, limit_price=112, reduce_only=True)
 
-    assert (first.quantity, second.quantity) == (3, 2)
+    assert (first.quantity, second.quantity) == (d(3), d(2))
     assert third.reason == "reduce_only_no_position"
 
 
@@ -251,6 +251,6 @@ def test_the_quantity_of_a_leg_follows_from_its_entry(market: Exchange) -> None:
 
     moved = market.replace("sl", stop_price=97)
 
-    assert (moved.stop_price, moved.quantity) == (97, 3)
+    assert (moved.stop_price, moved.quantity) == (d(97), d(3))
     with pytest.raises(Exception, match="linked_order"):
         market.replace("sl", quantity=1)

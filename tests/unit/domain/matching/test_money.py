@@ -28,18 +28,18 @@ def mnq() -> Exchange:
 def test_a_futures_account_pays_fees_margin_and_losses_to_the_cent(mnq: Exchange) -> None:
     mnq.buy(2)
     assert mnq.told() == ["buy 2 @ 21500.50 taker"]
-    assert (mnq.account.cash, mnq.account.reserved) == (d("9998.76"), 200)
+    assert (mnq.account.cash, mnq.account.reserved) == (d("9998.76"), d(200))
 
     mnq.buy(1, limit_price=21490)
     assert mnq.show("21489.75", 21490) == ["buy 1 @ 21490 maker"]
     assert mnq.position.avg_price == 21497
-    assert (mnq.account.cash, mnq.account.reserved) == (d("9998.14"), 300)
+    assert (mnq.account.cash, mnq.account.reserved) == (d("9998.14"), d(300))
 
     mnq.sell(3, stop_price=21480)
     assert mnq.show(21470, "21470.25") == ["sell 3 @ 21469.75 taker"]
     assert mnq.fills[-1].realized == d("-163.50")
     assert mnq.fills[-1].fee == d("1.86")
-    assert (mnq.account.cash, mnq.account.reserved) == (d("9832.78"), 0)
+    assert (mnq.account.cash, mnq.account.reserved) == (d("9832.78"), d(0))
 
 
 def test_the_ledger_adds_up_to_the_balances(mnq: Exchange) -> None:
@@ -64,7 +64,7 @@ def test_a_reversal_closes_all_and_opens_the_rest_at_the_fill(mnq: Exchange) -> 
 
     fill = mnq.fills[-1]
     assert (fill.price, fill.realized, fill.fee) == (d("21519.75"), d("77.00"), d("3.10"))
-    assert (mnq.net_pos, mnq.position.avg_price) == (-3, d("21519.75"))
+    assert (mnq.net_pos, mnq.position.avg_price) == (d(-3), d("21519.75"))
     assert mnq.account.reserved == 300
 
 

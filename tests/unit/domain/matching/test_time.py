@@ -90,8 +90,8 @@ def test_ioc_and_fok_count_the_displayed_size() -> None:
     killed = exchange.buy(5, limit_price=100, **fok())
     partial = exchange.buy(5, limit_price=100, **ioc())
 
-    assert (killed.status, killed.filled) == (OrderStatus.CANCELLED, 0)
-    assert (partial.status, partial.filled) == (OrderStatus.CANCELLED, 3)
+    assert (killed.status, killed.filled) == (OrderStatus.CANCELLED, d(0))
+    assert (partial.status, partial.filled) == (OrderStatus.CANCELLED, d(3))
 
 
 def test_an_ioc_that_does_not_cross_is_cancelled(market: Exchange) -> None:
@@ -125,7 +125,7 @@ def test_a_market_order_gives_up_after_ten_slices(market: Exchange) -> None:
 
     order = market.buy(12)
 
-    assert (order.filled, order.reason) == (10, "no_liquidity")
+    assert (order.filled, order.reason) == (d(10), "no_liquidity")
     assert order.status is OrderStatus.CANCELLED
     assert market.fills[-1].price == d("102.50")
 

@@ -60,7 +60,7 @@ def test_an_ioc_takes_what_is_there_and_cancels_the_rest(market: Exchange) -> No
     order = market.buy(150, limit_price="5000.25", **ioc())
 
     assert market.told() == ["buy 100 @ 5000.25 taker"]
-    assert (order.status, order.filled, order.reason) == (OrderStatus.CANCELLED, 100, "ioc")
+    assert (order.status, order.filled, order.reason) == (OrderStatus.CANCELLED, d(100), "ioc")
 
 
 def test_a_fok_that_cannot_fill_whole_does_not_fill_at_all(market: Exchange) -> None:
