@@ -49,7 +49,9 @@ class Person:
         answer = self.post("/api/auth/api-keys/", {"name": "test", "scopes": list(scopes)})
         assert answer.status_code == 201, answer.text
         return Program(
-            self.app.test_client(use_cookies=False), answer.json["key"], answer.json["id"]
+            self.app.test_client(use_cookies=False),
+            answer.get_json()["key"],
+            answer.get_json()["id"],
         )
 
 
@@ -79,8 +81,8 @@ def register(app: Flask, username: str = "alice", password: str = PASSWORD) -> P
     body = {"username": username, "email": f"{username}@example.com", "password": password}
     answer = client.post("/api/auth/register/", json=body)
     assert answer.status_code == 201, answer.text
-    user = answer.json["user"]
-    return Person(client, user["id"], user["username"], answer.json["csrf_token"], app)
+    user = answer.get_json()["user"]
+    return Person(client, user["id"], user["username"], answer.get_json()["csrf_token"], app)
 
 
 def log_in(app: Flask, login: str = "alice", password: str = PASSWORD, **more: Any) -> TestResponse:

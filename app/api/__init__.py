@@ -13,13 +13,30 @@ from apiflask.exceptions import HTTPError
 from flask import current_app
 from pydantic import ValidationError
 
-from app.api import admin_users, auth, docs, settings
+from app.api import (
+    accounts,
+    admin_users,
+    auth,
+    control_center,
+    dashboard,
+    docs,
+    recorders,
+    settings,
+    signals,
+    traders,
+)
 from app.web import idempotency
 from app.web.errors import problem
 
 NOUNS = (
     auth,
     settings,
+    accounts,
+    recorders,
+    traders,
+    signals,
+    dashboard,
+    control_center,
     admin_users,
     docs,
 )

@@ -14,7 +14,7 @@ from app.services import users
 from app.web.auth import current_user_id, remote_address
 from app.web.pagination import Listed, paginate
 
-bp = APIBlueprint("admin_users", __name__, url_prefix="/admin/users")
+bp = APIBlueprint("admin_users", __name__, url_prefix="/admin/users", tag="Admin")
 
 
 @bp.get("/")

@@ -29,7 +29,7 @@ from app.web.auth import (
     sign_out,
 )
 
-bp = APIBlueprint("auth", __name__, url_prefix="/auth")
+bp = APIBlueprint("auth", __name__, url_prefix="/auth", tag="Sign-in")
 
 
 @bp.post("/register/")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 from apiflask import APIBlueprint, APIFlask
@@ -10,9 +12,10 @@ from flask import Flask, Response, current_app, jsonify, render_template
 from app.schemas.common import Problem
 from app.web.auth import PUBLIC, SIGN_IN
 
-bp = APIBlueprint("docs", __name__)
+bp = APIBlueprint("docs", __name__, enable_openapi=False)
 
-_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_REF = "#/components/schemas/"
+_PROBLEM = {"$ref": _REF + "Problem"}
 _REFUSALS = {
     "400": "Malformed",
     "401": "Not signed in",
@@ -57,13 +60,11 @@ def configure(app: APIFlask) -> None:
 
 
 @bp.get("/openapi.json")
-@bp.doc(hide=True)
 def openapi() -> Response:
     return jsonify(document(current_app))
 
 
 @bp.get("/docs/")
-@bp.doc(hide=True)
 def browse() -> str:
     return render_template("pages/api_docs.html", spec=document(current_app))
 
@@ -82,22 +83,43 @@ def complete(spec: dict[str, Any] | str) -> dict[str, Any] | str:
         raise TypeError("the document is made as JSON")
     spec["servers"] = [{"url": "/"}]
     spec["security"] = [{"bearer": []}, {"session": []}]
-    spec["tags"] = _tags(spec)
+    used = {tag for path in spec["paths"].values() for op in path.values() for tag in op["tags"]}
+    spec["tags"] = [{"name": name} for name in sorted(used)]
     schemas = spec.setdefault("components", {}).setdefault("schemas", {})
-    problem = Problem.model_json_schema(
-        mode="serialization", ref_template="#/components/schemas/{model}"
-    )
+    problem = Problem.model_json_schema(mode="serialization", ref_template=_REF + "{model}")
     schemas.update(problem.pop("$defs", {}))
     schemas["Problem"] = problem
     for path, operations in spec["paths"].items():
         for method, operation in operations.items():
             _complete_operation(path, method, operation)
-    return spec
+    return _with_short_names(spec)
+
+
+def _with_short_names(spec: dict[str, Any]) -> dict[str, Any]:
+    """A shape inside another one is named ``Outer.Inner``: where all of them are alike, one
+    ``Inner`` is enough."""
+    schemas: dict[str, Any] = spec["components"]["schemas"]
+    text = json.dumps(spec)
+    for name in sorted(schemas):
+        short = name.rpartition(".")[2]
+        bodies = [_body(schemas, n) for n in schemas if n.rpartition(".")[2] == short]
+        if short != name and all(body == bodies[0] for body in bodies):
+            text = text.replace(f'"{_REF}{name}"', f'"{_REF}{short}"')
+    shortened: dict[str, Any] = json.loads(text)
+    used = shortened["components"]["schemas"]
+    for name in sorted(schemas):
+        if f'"{_REF}{name}"' not in text and "." in name:
+            used.setdefault(name.rpartition(".")[2], used.pop(name))
+    return shortened
+
+
+def _body(schemas: dict[str, Any], name: str) -> str:
+    """A shape as text in which references read alike, whatever they are nested in."""
+    return re.sub(rf'"{_REF}([^".]+\.)?', f'"{_REF}', json.dumps(schemas[name], sort_keys=True))
 
 
 def _complete_operation(path: str, method: str, operation: dict[str, Any]) -> None:
     endpoint = operation["operationId"]
-    operation["tags"] = [_tag(path)]
     operation["operationId"] = endpoint.replace(f"{method}_api_", "", 1)
     if _is_open(path):
         operation["security"] = []
@@ -118,11 +140,3 @@ def _refusal(description: str) -> dict[str, Any]:
 def _is_open(path: str) -> bool:
     endpoint = "api." + path.strip("/").removeprefix("api/").replace("/", ".")
     return endpoint in PUBLIC | SIGN_IN
-
-
-def _tag(path: str) -> str:
-    return path.removeprefix("/api/").split("/")[0]
-
-
-def _tags(spec: dict[str, Any]) -> list[dict[str, str]]:
-    return [{"name": name} for name in sorted({_tag(path) for path in spec["paths"]})]

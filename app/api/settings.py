@@ -12,7 +12,7 @@ from app.services import users
 from app.web import sign_in
 from app.web.auth import current_identity, current_user_id
 
-bp = APIBlueprint("settings", __name__, url_prefix="/settings")
+bp = APIBlueprint("settings", __name__, url_prefix="/settings", tag="Settings")
 
 
 @bp.get("/")

@@ -28,7 +28,9 @@ from pydantic import (
 from app.events import timestamp
 from app.models.types import canonical
 
-_DECIMAL_PATTERN = r"^-?[0-9]{1,18}(\.[0-9]{1,18})?$"
+_DECIMAL_PATTERN = r"^-?[0-9]{1,18}(\.[0-9]{1,64})?$"
+_MAX_PLACES = 64
+"""An average price has as many as the division gave it."""
 _MAX_MONEY = Decimal(9) * 10**10
 _MONEY_PLACES = 8
 
@@ -51,8 +53,8 @@ def _bounded(value: Decimal) -> Decimal:
     if not value.is_finite() or abs(value) >= 10**18:
         raise ValueError("is out of range")
     exponent = value.normalize().as_tuple().exponent
-    if isinstance(exponent, int) and exponent < -18:
-        raise ValueError("has more than 18 decimal places")
+    if isinstance(exponent, int) and exponent < -_MAX_PLACES:
+        raise ValueError(f"has more than {_MAX_PLACES} decimal places")
     return value
 
 
@@ -107,6 +109,12 @@ class Body(BaseModel):
 
 class Out(BaseModel):
     model_config = ConfigDict(from_attributes=True)
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As it is sent, not as it could be read back: a decimal is text alone."""
+        kwargs["mode"] = "serialization"
+        return super().model_json_schema(*args, **kwargs)
 
 
 class ListQuery(BaseModel):

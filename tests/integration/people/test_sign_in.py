@@ -19,7 +19,7 @@ from tests.people import PASSWORD, log_in, register
 def test_the_first_user_is_admin_and_the_second_is_not(app: Flask) -> None:
     first, second = register(app, "alice"), register(app, "bob")
 
-    roles = [p.get("/api/auth/me/").json["user"]["role"] for p in (first, second)]
+    roles = [p.get("/api/auth/me/").get_json()["user"]["role"] for p in (first, second)]
 
     assert roles == ["admin", "trader"]
 
@@ -56,7 +56,11 @@ def test_a_name_or_address_is_taken_whatever_its_capitals(
 
     answer = app.test_client().post("/api/auth/register/", json=body)
 
-    assert (answer.status_code, answer.json["code"], answer.json["field"]) == (409, "taken", field)
+    assert (answer.status_code, answer.get_json()["code"], answer.get_json()["field"]) == (
+        409,
+        "taken",
+        field,
+    )
 
 
 @pytest.mark.parametrize("password", ["short", "password123!", "1234567890", "alicealice1"])
@@ -66,9 +70,9 @@ def test_a_weak_password_is_refused_with_the_reason(app: Flask, password: str) -
     answer = app.test_client().post("/api/auth/register/", json=body)
 
     assert answer.status_code == 422
-    assert answer.json["code"] == "weak_password"
-    assert answer.json["errors"][0]["field"] == "password"
-    assert len(answer.json["detail"]) > 20
+    assert answer.get_json()["code"] == "weak_password"
+    assert answer.get_json()["errors"][0]["field"] == "password"
+    assert len(answer.get_json()["detail"]) > 20
 
 
 @pytest.mark.parametrize("login", ["alice", "ALICE", "alice@example.com", " Alice@Example.com "])
@@ -78,8 +82,8 @@ def test_one_signs_in_by_name_or_address_whatever_the_capitals(app: Flask, login
     answer = log_in(app, login)
 
     assert answer.status_code == 200
-    assert answer.json["user"]["username"] == "alice"
-    assert answer.json["csrf_token"]
+    assert answer.get_json()["user"]["username"] == "alice"
+    assert answer.get_json()["csrf_token"]
 
 
 def test_a_long_password_counts_to_its_last_character(app: Flask) -> None:
@@ -96,8 +100,8 @@ def test_a_wrong_password_and_an_unknown_name_are_answered_alike(app: Flask) -> 
     wrong, unknown = log_in(app, password="wrong"), log_in(app, "nobody", "wrong")
 
     assert wrong.status_code == unknown.status_code == 401
-    assert wrong.json["detail"] == unknown.json["detail"]
-    assert wrong.json["code"] == unknown.json["code"] == "wrong_credentials"
+    assert wrong.get_json()["detail"] == unknown.get_json()["detail"]
+    assert wrong.get_json()["code"] == unknown.get_json()["code"] == "wrong_credentials"
 
 
 def test_too_many_tries_are_stopped_and_may_go_on_later(app: Flask) -> None:
@@ -164,7 +168,7 @@ def test_a_log_in_forgets_what_the_cookie_held_before(app: Flask) -> None:
 
     answer = alice.client.post("/api/auth/login/", json={"login": "alice", "password": PASSWORD})
 
-    assert answer.json["csrf_token"] != before
+    assert answer.get_json()["csrf_token"] != before
     assert alice.post("/api/auth/ws-ticket/").status_code == 403
 
 
