@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
@@ -242,3 +242,54 @@ def _plain(value: Any) -> Any:
     if isinstance(value, LegPlan):
         return {"offset": _plain(value.offset), "price": _plain(value.price)}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def step_from_json(document: Mapping[str, Any]) -> Step:
+    """The step that ``step_to_json`` wrote."""
+    kind = _STEPS[document["step"]]
+    values = {f.name: _READ.get(f.name, _as_is)(document[f.name]) for f in fields(kind)}
+    step: Step = kind(**values)
+    return step
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _decimal(value: str | None) -> Decimal | None:
+    return None if value is None else Decimal(value)
+
+
+def _leg_or_price(value: Any) -> LegPlan | Decimal | None:
+    """A leg is an object, a leg's own price a text."""
+    if isinstance(value, Mapping):
+        return LegPlan(_decimal(value["offset"]), _decimal(value["price"]))
+    return _decimal(value)
+
+
+_STEPS: Mapping[str, Any] = {
+    kind.__name__: kind
+    for kind in (Adopt, CancelOrders, Close, AwaitFlat, Enter, Net, MoveStop, Reprotect)
+}
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(
+        (
+            "net_pos",
+            "quantity",
+            "closes",
+            "opens",
+            "price",
+            "limit_price",
+            "stop_price",
+            "reference_price",
+        ),
+        _decimal,
+    ),
+    **dict.fromkeys(("take_profit", "stop_loss"), _leg_or_price),
+    **dict.fromkeys(("not_before", "deadline"), datetime.fromisoformat),
+    "side": Side,
+    "order_type": OrderType,
+    "ids": tuple,
+    "contracts": tuple,
+    "roles": lambda words: tuple(OrderRole(word) for word in words),
+}

@@ -2,6 +2,15 @@
 
 from flask import Flask
 
+from app.extensions import lifecycle
+from app.jobs import housekeeping
+from app.jobs.scheduler import scheduler
+from app.services.executor import executor
+
 
 def register(app: Flask) -> None:
-    """Mount what this package serves."""
+    """Schedule the jobs; the lifecycle starts them last and stops them first."""
+    scheduler.reset()
+    scheduler.every(2, "sweep", executor.sweep)
+    scheduler.every(600, "housekeeping", housekeeping.purge)
+    lifecycle.add("scheduler", scheduler.start, scheduler.stop)

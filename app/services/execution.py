@@ -671,7 +671,7 @@ def _was_sent(tx: Tx, run: Run, *, again: bool = False) -> bool:
 def _defer(tx: Tx, run: Run) -> None:
     """Back to the queue until the entry is due; then it is decided anew, from the book as it is."""
     run.calls = []
-    values = {
+    values: dict[str, Any] = {
         "status": "pending",
         "due_at": run.deferred_until,
         "plan": [],
@@ -763,7 +763,12 @@ def mark_refused(tx: Tx, account: AccountRef, client_order_id: str, error: Tradi
     for each in rows:
         is_leg = each.id != row.id
         status = OrderStatus.CANCELLED if is_leg else OrderStatus.REJECTED
-        values = {"status": status.value, "reason": reason, "finished_at": now, "updated_at": now}
+        values: dict[str, Any] = {
+            "status": status.value,
+            "reason": reason,
+            "finished_at": now,
+            "updated_at": now,
+        }
         tx.conn.execute(update(_ORDERS).where(_ORDERS.c.id == each.id).values(**values))
         tx.record(account.user_id, "order:update", payloads.order({**each._mapping, **values}))
     journal.write(

@@ -38,10 +38,10 @@ _COMMAND_TIMEOUT_S = 30.0
 _STORAGE_PAUSE_S = 0.5
 _LANES = table(Lane)
 _EXECUTIONS = table(Execution)
-_UNFINISHED = select(Execution.account_id.distinct()).where(
+_UNFINISHED = select(Execution.account_id).distinct().where(
     Execution.status.in_(("pending", "running"))
 )
-_UNSETTLED = select(Order.account_id.distinct()).where(
+_UNSETTLED = select(Order.account_id).distinct().where(
     Order.status.in_(("submitting", "unknown", "cancel_pending"))
 )
 
@@ -77,6 +77,12 @@ class Executor:
                 lane.changed.set()
             elif not self._stopping:
                 self._lanes[account_id] = _Lane(account_id, self)
+
+    def notify(self, account_id: int) -> None:
+        """Something changed on the account: a lane that waits for it looks again."""
+        lane = self._lanes.get(account_id)
+        if lane is not None:
+            lane.changed.set()
 
     def in_lane(self, account_id: int, plans: Callable[[Tx], list[Run]]) -> None:
         """Carry out what a person asked for, between two executions of the account, and wait.

@@ -8,7 +8,10 @@ from flask import Flask
 
 from app import clock, events
 from app.extensions import db, dispatcher, lifecycle, ownership, writer
+from app.marketdata.simulated import SimulatedFeed
 from app.models import Boot
+from app.services import hooks, signals
+from app.services.executor import executor
 from app.transactions import Tx
 
 
@@ -24,6 +27,11 @@ def register(app: Flask) -> None:
     lifecycle.add("ownership", _boot, ownership.release)
     lifecycle.add("writer", lambda: None, writer.close)
     lifecycle.add("outbox", start_outbox, dispatcher.stop)
+    hooks.clear()
+    feed = SimulatedFeed()
+    executor.price_with(lambda contract: feed.quote(contract) if feed.knows(contract) else None)
+    signals.wake_with(executor.wake)
+    lifecycle.add("executor", executor.start, executor.stop)
 
 
 def _boot() -> None:

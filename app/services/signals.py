@@ -202,7 +202,7 @@ _TRADERS = select(Trader.id, Trader.strategy_id, Trader.account_id).where(
     Trader.deleted_at.is_(None),
 )
 _SIGNALS = insert(SignalRow).returning(SignalRow.id, sort_by_parameter_order=True)
-_EXECUTIONS = insert(Execution)
+_EXECUTIONS = insert(table(Execution))
 _FIRST = select(AlertKey.key, AlertKey.signal_id).where(
     AlertKey.key.in_(bindparam("keys", expanding=True))
 )
@@ -216,7 +216,7 @@ _AS_DUPLICATE = (
 
 def _store(tx: Tx, items: list[_Intake]) -> list[Receipt | _Stale]:
     ids = list({i.hook.strategy_id for i in items})
-    versions = dict(tx.conn.execute(_VERSIONS, {"ids": ids}).tuples().all())
+    versions = {row.id: row.version for row in tx.conn.execute(_VERSIONS, {"ids": ids})}
     fresh = [i for i in items if versions.get(i.hook.strategy_id) == i.hook.version]
     receipts = _store_fresh(tx, fresh) if fresh else {}
     return [receipts.get(id(i), _Stale()) for i in items]
@@ -318,7 +318,8 @@ def _claim_keys(tx: Tx, items: list[_Intake], signal_ids: list[int]) -> dict[int
     lost = [(key, signal_id) for key, signal_id in wanted if signal_id not in won]
     if not lost:
         return {}
-    first = dict(tx.conn.execute(_FIRST, {"keys": [key for key, _ in lost]}).tuples().all())
+    keys = [key for key, _ in lost]
+    first = {row.key: row.signal_id for row in tx.conn.execute(_FIRST, {"keys": keys})}
     firsts = {signal_id: first[key] for key, signal_id in lost}
     tx.conn.execute(_AS_DUPLICATE, [{"of_id": s, "of": of} for s, of in firsts.items()])
     return firsts
@@ -332,7 +333,7 @@ def _execution_rows(
             yield {
                 "user_id": item.hook.user_id,
                 "signal_id": signal_id,
-                "index": index,
+                "index_in_alert": index,
                 "strategy_id": item.hook.strategy_id,
                 "trader_id": trader_id,
                 "account_id": account_id,

@@ -34,6 +34,9 @@ class Buckets:
         self._rate, self._burst, self._most = rate, burst, most
         self._levels: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
+    def reset(self) -> None:
+        self._levels.clear()
+
     def take(self, name: str) -> bool:
         now = monotonic()
         level, since = self._levels.pop(name, (self._burst, now))
@@ -47,6 +50,12 @@ class Buckets:
 
 _webhooks = Buckets(rate=300, burst=1000)
 _wrong_tokens = Buckets(rate=1, burst=60)
+
+
+def reset_limits() -> None:
+    """Forget who sent how much: a new app begins."""
+    _webhooks.reset()
+    _wrong_tokens.reset()
 
 
 @bp.post("/webhook/<name>/", strict_slashes=False)
@@ -108,7 +117,7 @@ def _address() -> str:
 def _answer(receipt: Receipt) -> Response:
     verdict = receipt.verdict
     if receipt.status == "rejected":
-        members = {"signal_id": receipt.signal_id}
+        members: dict[str, Any] = {"signal_id": receipt.signal_id}
         if verdict.field:
             members["field"] = verdict.field
         return problem(

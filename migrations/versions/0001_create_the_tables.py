@@ -216,7 +216,6 @@ def upgrade() -> None:
         sa.Column("settings", sa.JSON(), nullable=False),
         sa.Column("settings_version", sa.Integer(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("last_signal_at", types.UTCDateTime(timezone=True), nullable=True),
         sa.Column("deleted_at", types.UTCDateTime(timezone=True), nullable=True),
         sa.Column("created_at", types.UTCDateTime(timezone=True), nullable=False),
         sa.Column("updated_at", types.UTCDateTime(timezone=True), nullable=False),
@@ -327,7 +326,6 @@ def upgrade() -> None:
         sa.Column("avg_price", types.Exact(), nullable=True),
         sa.Column("realized", types.Money(precision=28, scale=8), nullable=False),
         sa.Column("trip", sa.JSON(), nullable=False),
-        sa.Column("unprotected_since", types.UTCDateTime(timezone=True), nullable=True),
         sa.Column("created_at", types.UTCDateTime(timezone=True), nullable=False),
         sa.Column("updated_at", types.UTCDateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
@@ -381,6 +379,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(length=60), nullable=True),
         sa.Column("detail", sa.String(length=500), nullable=True),
         sa.Column("received_at", types.UTCDateTime(timezone=True), nullable=False),
+        sa.Column("due_at", types.UTCDateTime(timezone=True), nullable=True),
         sa.Column("started_at", types.UTCDateTime(timezone=True), nullable=True),
         sa.Column("finished_at", types.UTCDateTime(timezone=True), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),

@@ -1,0 +1,21 @@
+"""Rows that have had their day."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete
+
+from app import clock
+from app.extensions import writer
+from app.models import AlertKey, IdempotencyKey
+from app.transactions import Tx
+
+
+def purge() -> None:
+    """Delete duplicate keys and idempotency keys that have expired."""
+
+    def work(tx: Tx) -> None:
+        now = clock.now()
+        tx.conn.execute(delete(AlertKey).where(AlertKey.expires_at <= now))
+        tx.conn.execute(delete(IdempotencyKey).where(IdempotencyKey.expires_at <= now))
+
+    writer.run(work)
