@@ -14,8 +14,10 @@ from typing import Any
 
 import gevent
 import gevent.event
+from flask import Flask
 from gevent.pywsgi import WSGIServer
 from geventwebsocket.handler import WebSocketHandler
+from sqlalchemy.exc import DBAPIError
 
 from app import create_app
 from app.extensions import lifecycle, ownership
@@ -24,6 +26,7 @@ from app.models.engine import OwnershipTaken
 from config import ConfigError, load
 
 log = logging.getLogger("just_trades")
+_STOP_TIMEOUT_S = 7
 
 
 class Handler(WebSocketHandler):  # type: ignore[misc]
@@ -61,9 +64,19 @@ def main() -> int:
     except (ConfigError, OwnershipTaken, SchemaBehind) as e:
         sys.stderr.write(f"Not started: {e}\n")
         return 2
+    except DBAPIError as e:
+        reason = str(e.orig).partition("\n")[0]
+        sys.stderr.write(f"Not started: the database of DATABASE_URL failed: {reason}\n")
+        return 2
+    server = Server((config.host, config.port), app, log=None, backlog=4096, handler_class=Handler)
+    try:
+        server.init_socket()
+    except OSError as e:
+        where = f"HOST {config.host}, PORT {config.port}"
+        sys.stderr.write(f"Not started: {where} cannot be used: {e.strerror}\n")
+        return 2
     with app.app_context():
         lifecycle.start()
-    server = Server((config.host, config.port), app, log=None, backlog=4096, handler_class=Handler)
     server.start()
     gc.collect()
     gc.freeze()
@@ -74,12 +87,20 @@ def main() -> int:
     sys.stdout.write(f"Just.Trades. serves http://{config.host}:{server.server_port}/\n")
     sys.stdout.flush()
     stopped.wait()
-    lifecycle.accepting = False
-    with app.app_context():
-        lifecycle.stop()
-    server.stop(timeout=1)
-    log.info("stopped")
+    stop(app, server)
     return 0
+
+
+def stop(app: Flask, server: Server) -> None:
+    """Let requests end, then what lives; whatever does not end in time dies with the process
+    and is repaired by the next start."""
+    lifecycle.accepting = False
+    server.stop(timeout=1)
+    with app.app_context(), gevent.Timeout(_STOP_TIMEOUT_S, False):
+        lifecycle.stop()
+        log.info("stopped")
+        return
+    log.error("stopped with parts still running")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ def options(url: str) -> dict[str, Any]:
     """``create_engine`` options; pools hold more than the greenlets that hold a session."""
     common: dict[str, Any] = {
         "json_serializer": to_json,
+        "hide_parameters": True,  # errors are logged, and a row may hold what nobody may read
         "pool_size": 20,
         "max_overflow": 80,
         "query_cache_size": 2000,
