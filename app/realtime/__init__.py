@@ -81,9 +81,19 @@ def _disconnect(sid: str) -> None:
 
 
 def _accept(hub: Hub, sid: str, credential: Credential) -> None:
+    if not _is_open(sid):
+        # It hung up during the handshake, and the end of such a connection is not told.
+        socketio.server.manager.disconnect(sid, "/")
+        return
     try:
         socketio.server.enter_room(sid, f"user:{credential.user_id}")
         hub.add(sid, credential)
     except Exception:  # the handshake's edge: a client that is hung up on tries again
         log.exception("connection not taken in", extra={"user_id": credential.user_id})
         _disconnect(sid)
+
+
+def _is_open(sid: str) -> bool:
+    server = socketio.server
+    transport = server.eio.sockets.get(server.manager.eio_sid_from_sid(sid, "/"))
+    return transport is not None and not (transport.closed or transport.closing)

@@ -203,16 +203,23 @@ class Hub:
 
     def _replay(self, client: Client) -> None:
         since = client.cursor
-        if client.wanted - since > MOST_REPLAYED:
-            self._resync(client, client.wanted)
-            return
-        missed = self._stream.after(client.user_id, since, _PAGE)
-        if not missed or missed[0].seq != since + 1:
-            # Old events are deleted some day; who slept through that starts anew.
-            self._resync(client, client.wanted)
-            return
-        for event in missed:
-            self._give(client, event)
+        if client.wanted - since <= MOST_REPLAYED:
+            missed = self._stream.after(client.user_id, since, _PAGE)
+            if missed and missed[0].seq == since + 1:
+                for event in missed:
+                    self._give(client, event)
+                return
+        self._start_anew(client)
+
+    def _start_anew(self, client: Client) -> None:
+        """For one who was away too long or slept through the deletion of old events. Only the
+        database says how far the events go: a word from elsewhere may be wrong."""
+        told = client.wanted
+        newest = self._stream.newest(client.user_id)
+        if client.wanted == told:
+            client.wanted = newest
+        if newest > client.cursor:
+            self._resync(client, newest)
 
     def _resync(self, client: Client, seq: int) -> None:
         client.cursor = seq

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from socketio.exceptions import ConnectionError
 from app.extensions import writer
 from app.models import User
 from app.services import sessions
+from app.transactions import Tx
 
 PATIENCE_S = 10.0
 
@@ -125,6 +127,11 @@ def record(app: APIFlask) -> Callable[..., None]:
 
     def make(user: User, count: int = 1, type: str = "log", **data: Any) -> None:
         for number in range(count):
-            writer.run(lambda tx, n=number: tx.record(user.id, type, {"n": n, **data}))
+            body = {"n": number, **data}
+            writer.run(partial(_record, user_id=user.id, type=type, data=body))
 
     return make
+
+
+def _record(tx: Tx, *, user_id: int, type: str, data: dict[str, Any]) -> None:
+    tx.record(user_id, type, data)
