@@ -4,6 +4,13 @@ from app.models.accounts import Account, Boot, Lane
 from app.models.base import db
 from app.models.events import Event, EventSeq
 from app.models.orders import Book, Fill, Order, RecordedPosition, Trade
+from app.models.paper import (
+    PaperAccountRow,
+    PaperFillRow,
+    PaperLedgerRow,
+    PaperOrderRow,
+    PaperPositionRow,
+)
 from app.models.signals import AlertKey, Execution, Signal
 from app.models.strategies import Strategy, StrategyLog, Trader
 from app.models.users import ApiKey, AuditEntry, IdempotencyKey, User, UserSession
@@ -22,6 +29,11 @@ __all__ = [
     "IdempotencyKey",
     "Lane",
     "Order",
+    "PaperAccountRow",
+    "PaperFillRow",
+    "PaperLedgerRow",
+    "PaperOrderRow",
+    "PaperPositionRow",
     "RecordedPosition",
     "Signal",
     "Strategy",
