@@ -1,7 +1,7 @@
 """A paper exchange as pure functions of orders, quotes and the clock."""
 
-from app.domain.matching.engine import Engine
-from app.domain.matching.market import MarketRules, default_rules, quote_from_last
+from app.domain.matching.engine import Engine, transferred
+from app.domain.matching.market import MarketRules, default_rules, is_sane, quote_from_last
 from app.domain.matching.records import (
     LedgerEntry,
     PaperAccount,
@@ -21,5 +21,7 @@ __all__ = [
     "PaperPosition",
     "Step",
     "default_rules",
+    "is_sane",
     "quote_from_last",
+    "transferred",
 ]

@@ -17,6 +17,7 @@ from app.domain.matching.market import (
     conversion,
     far_side,
     fee_of,
+    is_sane,
     margin_of,
     round_up_money,
     session_end,
@@ -286,9 +287,8 @@ def _check_quantity(draft: Draft, order: PaperOrder) -> None:
     quantity = order.quantity
     if (
         not quantity.is_finite()
-        or quantity <= 0
-        or quantity % instrument.lot_step
         or not instrument.min_quantity <= quantity <= instrument.max_quantity
+        or quantity % instrument.lot_step
     ):
         raise Rejection("bad_quantity")
 
@@ -305,7 +305,7 @@ def _check_prices(draft: Draft, order: PaperOrder) -> None:
 
 def _check_price(draft: Draft, price: Decimal | None) -> None:
     instrument = draft.rules.instrument
-    if price is None or not price.is_finite() or price <= 0:
+    if price is None or not is_sane(price):
         raise Rejection("bad_price")
     if instrument.known and not instrument.on_tick(price):
         raise Rejection("bad_price")
@@ -319,7 +319,7 @@ def _check_legs(draft: Draft, ticket: OrderTicket) -> None:
             raise Rejection("bad_price")
         if leg.price is not None:
             _check_price(draft, leg.price)
-        elif leg.offset is not None and not (leg.offset.is_finite() and leg.offset > 0):
+        elif leg.offset is not None and not is_sane(leg.offset):
             raise Rejection("bad_price")
 
 

@@ -202,12 +202,10 @@ class Engine:
         Raises:
             BrokerRefused: ``insufficient_funds``; more than is available was to be paid out.
         """
-        room = self._rooms[account_id]
-        if amount < 0 and room.account.available + amount < 0:
+        account = self._rooms[account_id].account
+        if amount < 0 and account.available + amount < 0:
             raise BrokerRefused("More than is available", code="insufficient_funds")
-        draft = Draft(room.account, _nothing_held(account_id), {}, self._rules(""), now)
-        draft.transfer("deposit" if amount > 0 else "withdrawal", amount)
-        return draft.step()
+        return transferred(account, amount, now)
 
     # Quotes
 
@@ -311,6 +309,13 @@ class Engine:
         if book is None:
             book = self._books[contract] = Book()
         return book
+
+
+def transferred(account: PaperAccount, amount: Decimal, now: datetime) -> Step:
+    """The step that pays ``amount`` into an account, or out of it where it is negative."""
+    draft = Draft(account, _nothing_held(account.id), {}, default_rules(""), now)
+    draft.transfer("deposit" if amount > 0 else "withdrawal", amount)
+    return draft.step()
 
 
 def _nothing_held(account_id: int, contract: str = "") -> PaperPosition:

@@ -15,6 +15,7 @@ ONE = Decimal(1)
 MAX_AGE = timedelta(seconds=10)
 MONEY_STEP = Decimal("1E-8")
 
+_TOO_MUCH = Decimal(10) ** 9
 _DOLLARS = frozenset({"USD", "USDT", "USDC"})
 _SMALLEST_UNIT = {"JPY": Decimal(1), "USDT": MONEY_STEP, "USDC": MONEY_STEP, "BTC": MONEY_STEP}
 _CENT = Decimal("0.01")
@@ -43,6 +44,11 @@ class MarketRules:
 def default_rules(contract: str) -> MarketRules:
     """Rules of a market that never closes, from the list of known instruments."""
     return MarketRules(instrument_for(contract))
+
+
+def is_sane(price: Decimal) -> bool:
+    """A positive number with which arithmetic stays exact."""
+    return price.is_finite() and 0 < price < _TOO_MUCH
 
 
 def is_usable(quote: Quote, now: datetime, max_age: timedelta = MAX_AGE) -> bool:
