@@ -51,7 +51,7 @@ def register(app: APIFlask) -> None:
     docs.configure(app)
     idempotency.register(app)
     app.register_blueprint(bp)
-    app.error_processor(_refused)
+    app.register_error_handler(HTTPError, _refused)
 
 
 def _refused(error: HTTPError) -> Any:

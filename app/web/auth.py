@@ -33,7 +33,16 @@ PUBLIC = frozenset(
 )
 """Open to everybody."""
 
-SIGN_IN = frozenset({"api.auth.register", "api.auth.login", "auth.login", "auth.register"})
+SIGN_IN = frozenset(
+    {
+        "api.auth.register",
+        "api.auth.login",
+        "auth.login",
+        "auth.log_in",
+        "auth.register",
+        "auth.create",
+    }
+)
 """Open too, but a form elsewhere must not send to them."""
 
 SELF_GUARDED = frozenset({"tradingview", "realtime"})

@@ -11,10 +11,12 @@ from decimal import Decimal
 from typing import Any, TypedDict, TypeVar
 
 from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy.types import TypeEngine
 from werkzeug.exceptions import BadRequest
 
 from app.domain.errors import Invalid
 from app.extensions import db
+from app.models.types import Money, UTCDateTime
 from app.schemas.common import ListQuery
 
 R = TypeVar("R")
@@ -90,17 +92,17 @@ def _decode(cursor: str, order: str, column: Any) -> tuple[Any, int]:
         of_order, value, row_id = json.loads(base64.urlsafe_b64decode(padded))
         if of_order != order or not isinstance(row_id, int) or abs(row_id) > _MAX_ID:
             raise ValueError("not of this list")
-        return _typed(value, column.type.python_type), row_id
+        return _typed(value, column.type), row_id
     except (ValueError, TypeError, ArithmeticError, binascii.Error, RecursionError) as e:
         raise BadRequest("This cursor was not given out for this list and order.") from e
 
 
-def _typed(value: Any, kind: type) -> Any:
-    if kind is datetime:
+def _typed(value: Any, kind: TypeEngine[Any]) -> Any:
+    if isinstance(kind, UTCDateTime):
         return _aware(datetime.fromisoformat(value))
-    if kind is Decimal:
+    if isinstance(kind, Money):
         return Decimal(value)
-    if not isinstance(value, kind) or (isinstance(value, int) and abs(value) > _MAX_ID):
+    if not isinstance(value, kind.python_type) or (isinstance(value, int) and value > _MAX_ID):
         raise ValueError("of another kind")
     return value
 
