@@ -11,7 +11,7 @@ from app.schemas.common import DecimalStr, Instant, ListQuery, Out
 from app.schemas.fields import Currency, Id
 from app.services.positions import Filters, Listed
 
-_FILTERS = {f.name for f in fields(Filters)}
+_FILTERS = tuple(f.name for f in fields(Filters))
 
 
 class DashboardQuery(ListQuery):
@@ -26,7 +26,7 @@ class DashboardQuery(ListQuery):
     currency: Currency | None = None
 
     def filters(self) -> Filters:
-        return Filters(**self.model_dump(include=_FILTERS))
+        return Filters(**{name: getattr(self, name) for name in _FILTERS})
 
 
 class SummaryOut(Out):

@@ -11,7 +11,7 @@ from app.schemas.common import Instant, ListQuery, Out
 from app.schemas.fields import Id
 from app.services.logs import Filters
 
-_FILTERS = {f.name for f in fields(Filters)}
+_FILTERS = tuple(f.name for f in fields(Filters))
 
 
 class LogQuery(ListQuery):
@@ -24,7 +24,7 @@ class LogQuery(ListQuery):
     until: Instant | None = Field(None, alias="to")
 
     def filters(self) -> Filters:
-        return Filters(**self.model_dump(include=_FILTERS))
+        return Filters(**{name: getattr(self, name) for name in _FILTERS})
 
 
 class LogOut(Out):

@@ -11,7 +11,7 @@ from app.schemas.common import DecimalStr, Instant, ListQuery, Out
 from app.schemas.fields import Id
 from app.services.signal_log import Filters
 
-_FILTERS = {f.name for f in fields(Filters)}
+_FILTERS = tuple(f.name for f in fields(Filters))
 
 
 class SignalQuery(ListQuery):
@@ -23,7 +23,7 @@ class SignalQuery(ListQuery):
     until: Instant | None = Field(None, alias="to")
 
     def filters(self) -> Filters:
-        return Filters(**self.model_dump(include=_FILTERS))
+        return Filters(**{name: getattr(self, name) for name in _FILTERS})
 
 
 class SignalOut(Out):

@@ -16,7 +16,7 @@ from app.domain.trading import BrokerBalance
 from app.extensions import db, writer
 from app.models import Account, Book, Fill, Lane, Order, Strategy, Trader
 from app.models.orders import OPEN_STATUSES
-from app.services import flatten, journal, positions
+from app.services import entries, flatten, journal, positions
 from app.services.owned import get, owned
 from app.transactions import Tx
 
@@ -129,10 +129,9 @@ def delete(user_id: int, account_id: int, *, flatten_first: bool = False) -> Non
     Raises:
         Conflict: a position is open or an order works, also after flattening.
     """
-    account = get(Account, account_id, user_id)
-    if flatten_first and exposure(account_id):
-        db.session.commit()
-        flatten.flatten_account(account.id)
+    get(Account, account_id, user_id)
+    if flatten_first:
+        flatten_account(user_id, account_id)
 
     def work(tx: Tx) -> None:
         row = get(Account, account_id, user_id, session=tx.session)
@@ -163,18 +162,19 @@ def set_kill_switch(
         return account
 
     account = writer.run(work)
-    if on and flatten_too:
-        flatten.flatten_account(account_id)
-    elif on:
-        flatten.cancel_entries(account_id)
+    if on and exposure(account_id):
+        db.session.commit()
+        end = flatten.flatten_account if flatten_too else entries.cancel_entries
+        end(account_id)
     return account
 
 
 def flatten_account(user_id: int, account_id: int) -> Exposure:
     """Cancel every order and close every position of the account; what is left afterwards."""
-    account = get(Account, account_id, user_id)
-    db.session.commit()
-    flatten.flatten_account(account.id)
+    get(Account, account_id, user_id)
+    if exposure(account_id):
+        db.session.commit()
+        flatten.flatten_account(account_id)
     return exposure(account_id)
 
 

@@ -184,7 +184,7 @@ def close(user_id: int, trader_id: int) -> None:
     """Cancel the trader's orders and close what its books hold."""
     trader = get(Trader, trader_id, user_id)
     db.session.commit()
-    flatten.close_trader(trader.id)
+    flatten.close_trader(trader.id, trader.account_id)
 
 
 def close_all(user_id: int) -> list[int]:
