@@ -8,10 +8,11 @@ from apiflask import APIBlueprint
 
 from app.api.bodies import optional
 from app.models import StrategyLog
+from app.schemas.accounts import AccountOut, KillSwitchIn
 from app.schemas.common import Done, page_of
 from app.schemas.logs import LogOut, LogQuery
 from app.schemas.traders import LiveTraderOut, ToggleIn, TraderOut, joined, live_row
-from app.services import logs, traders
+from app.services import accounts, logs, traders
 from app.web.auth import current_user_id
 from app.web.pagination import Listed, paginate
 
@@ -57,3 +58,14 @@ def close_all() -> Done:
     """Flatten every account of the user"""
     traders.close_all(current_user_id())
     return Done()
+
+
+@bp.post("/kill-switch/")
+@bp.input(KillSwitchIn)
+@bp.output(page_of(AccountOut))
+def kill_switch(json_data: KillSwitchIn) -> dict[str, Any]:
+    """Block entries on every account, or allow them again; protection stays"""
+    rows = accounts.set_kill_switches(
+        current_user_id(), json_data.on, flatten_too=json_data.flatten
+    )
+    return {"items": rows, "next": None, "total": len(rows)}

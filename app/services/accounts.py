@@ -169,6 +169,13 @@ def set_kill_switch(
     return account
 
 
+def set_kill_switches(user_id: int, on: bool, *, flatten_too: bool = False) -> list[Account]:
+    """The kill switch of every account of the user."""
+    ids = list(db.session.scalars(listing(user_id).with_only_columns(Account.id)))
+    db.session.commit()
+    return [set_kill_switch(user_id, i, on, flatten_too=flatten_too) for i in sorted(ids)]
+
+
 def flatten_account(user_id: int, account_id: int) -> Exposure:
     """Cancel every order and close every position of the account; what is left afterwards."""
     get(Account, account_id, user_id)

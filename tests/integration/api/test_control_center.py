@@ -107,3 +107,15 @@ def test_closing_a_flat_trader_does_nothing(
 
 def test_close_all_without_anything_open_is_fine(owner: Caller) -> None:
     assert owner.post("/api/control-center/close-all/") == {"ok": True}
+
+
+def test_the_kill_switch_of_all_touches_ones_own_accounts_alone(
+    owner: Caller, stranger: Caller, account: Account
+) -> None:
+    theirs = factories.account(stranger.user)
+
+    switched = owner.post("/api/control-center/kill-switch/", {"on": True})
+
+    assert [item["id"] for item in switched["items"]] == [account.id]
+    assert switched["items"][0]["kill_switch"] is True
+    assert stranger.get(f"/api/accounts/{theirs.id}/")["kill_switch"] is False

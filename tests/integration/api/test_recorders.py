@@ -160,6 +160,52 @@ def test_a_rotated_webhook_has_another_token(owner: Caller) -> None:
     assert rotated["version"] == made["version"] + 1
 
 
+def test_only_the_newest_address_takes_alerts(owner: Caller) -> None:
+    made = owner.post("/api/recorders/", BODY, 201)
+    alert = {"data": "buy MNQ1!", "content_type": "text/plain"}
+    first = owner.client.post(made["webhook_url"], **alert)
+
+    rotated = owner.post(f"/api/recorders/{made['id']}/rotate-webhook/")
+
+    assert (first.status_code, (first.json or {})["reason"]) == (200, "no_trader")
+    assert owner.client.post(made["webhook_url"], **alert).status_code == 404
+    assert owner.client.post(rotated["webhook_url"], **alert).status_code == 200
+    logged = owner.get(f"/api/recorders/{made['id']}/signals/")["items"]
+    assert [(s["status"], s["signals"][0]["action"]) for s in logged] == [("ignored", "buy")] * 2
+    assert owner.get(f"/api/recorders/{made['id']}/")["last_signal_at"] == logged[0]["received_at"]
+
+
+def test_a_switched_off_recorder_ignores_alerts(owner: Caller) -> None:
+    made = owner.post("/api/recorders/", BODY, 201)
+    owner.client.post(made["webhook_url"], data="buy MNQ1!", content_type="text/plain")
+
+    owner.put(f"/api/recorders/{made['id']}/", {"enabled": False})
+    answer = owner.client.post(made["webhook_url"], data="sell MNQ1!", content_type="text/plain")
+
+    assert (answer.json or {})["reason"] == "strategy_off"
+
+
+def test_a_test_alert_is_understood_and_leaves_no_trace(owner: Caller) -> None:
+    made = owner.post("/api/recorders/", BODY, 201)
+
+    answer = owner.post(f"/api/recorders/{made['id']}/test-alert/", {"body": "buy MNQ1! q=2"})
+    refused = owner.post(f"/api/recorders/{made['id']}/test-alert/", {"body": "hold MNQ1!"}, 400)
+
+    assert (answer["signals"][0]["action"], answer["plans"]) == ("buy", [])
+    assert refused["code"] != "error"
+    assert owner.get("/api/signals/")["items"] == []
+
+
+def test_the_template_to_paste_is_json_that_names_every_placeholder(owner: Caller) -> None:
+    made = owner.post("/api/recorders/", BODY, 201)
+
+    template = json.loads(made["alert_template"])
+
+    assert template["action"] == "{{strategy.order.action}}"
+    assert template["time"] == "{{timenow}}"
+    assert "passphrase" not in template
+
+
 def test_a_caller_who_may_only_read_is_not_shown_the_webhook(app: APIFlask, owner: Caller) -> None:
     made = owner.post("/api/recorders/", BODY, 201)
     reader = caller(app, "read", user=owner.user)

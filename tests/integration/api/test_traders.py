@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from apiflask import APIFlask
 
 from app.extensions import db
-from app.models import Account, Strategy
+from app.models import Account, Book, Strategy
 from tests import factories
 from tests.integration.api.conftest import Caller, fields
 
@@ -127,6 +129,26 @@ def test_a_deleted_trader_is_gone_and_the_pair_free_again(
 
     owner.get(f"/api/traders/{trader.id}/", 404)
     owner.post("/api/traders/", {"strategy_id": strategy.id, "account_id": account.id}, 201)
+
+
+def test_a_trader_that_holds_something_is_not_deleted(
+    owner: Caller, strategy: Strategy, account: Account
+) -> None:
+    trader = factories.trader(strategy, account)
+    factories.store(
+        Book(
+            user_id=owner.user.id,
+            account_id=account.id,
+            strategy_id=strategy.id,
+            trader_id=trader.id,
+            contract="MNQZ6",
+            net_pos=Decimal(1),
+        )
+    )
+
+    problem = owner.delete(f"/api/traders/{trader.id}/", 409)
+
+    assert problem["code"] == "not_flat"
 
 
 def test_a_trader_of_somebody_else_is_not_there(
