@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import NoReturn
 from urllib.parse import unquote_plus
 
 from app.domain.signals import names
 from app.domain.signals.errors import BadAlert
 from app.domain.signals.fields import Entry, entry_of, first, text
 from app.domain.signals.jsontext import read_json, unique_object, unwrapped
-from app.domain.signals.masking import is_form, payload_of, quote_body
+from app.domain.signals.masking import is_form, payload_of
 from app.domain.signals.meaning import has_action, understand
 from app.domain.signals.text import MOST_SIGNALS, is_fill, read_text, unrecognised
 from app.domain.signals.types import Decoded, Signal, Target
@@ -25,6 +24,7 @@ MOST_BYTES = 64 * 1024
 _BOM = "\ufeff"
 _FORM_TYPE = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 500
+_UNREADABLE = frozenset({"malformed_json", "unexpanded_placeholder"})
 _BARE_JSON = re.compile(r"-?[0-9][0-9.eE+\-]*+|true|false|null")
 # Where the header says form, values may hold blanks that the sender forgot to encode.
 _SLOPPY_FORM = re.compile(r"[\w.\-%+\[\]]+=[^&\r\n]*(?:&[\w.\-%+\[\]]+=[^&\r\n]*)+")
@@ -96,16 +96,17 @@ def _read(plain: str, *, is_form_type: bool, may_unwrap: bool) -> _Message:
         return _read_form(stripped)
     if stripped[0] == '"' and (inner := unwrapped(stripped)) is not None:
         if not may_unwrap:
-            _refuse_value(stripped)
+            raise _bare_value()
         return _read(inner, is_form_type=False, may_unwrap=False)
     if _BARE_JSON.fullmatch(stripped):
-        _refuse_value(stripped)
+        raise _bare_value()
     found = read_text(stripped)
     return _Message([(scope,) for scope in found.scopes], [], found.secret, found.is_list)
 
 
-def _refuse_value(stripped: str) -> NoReturn:
-    raise BadAlert("not_an_object", f"{quote_body(stripped)} is neither an object nor a command")
+def _bare_value() -> BadAlert:
+    # Not quoted: it may be the password of a command that is missing.
+    return BadAlert("not_an_object", "a single value is neither an object nor a command")
 
 
 # --- JSON ---
@@ -116,7 +117,7 @@ def _read_json(stripped: str, *, has_blanks: bool) -> _Message:
         value, warnings = read_json(stripped)
     except BadAlert as e:
         # TradingView's own text begins with the strategy's name: "[Bot] Trend: order buy @ ..."
-        if e.code == "malformed_json" and is_fill(stripped):
+        if e.code in _UNREADABLE and is_fill(stripped):
             return _Message([(scope,) for scope in read_text(stripped).scopes])
         raise
     if has_blanks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import islice
 from urllib.parse import quote_plus, unquote_plus
 
 from app.domain.signals import names
@@ -16,6 +17,8 @@ _MOST_QUOTED = 80
 _AROUND = 30  # characters shown on either side of an error
 _MOST_NESTED = 20
 _MOST_INNER = 3  # a body inside a text inside a body ...
+# No alert has as many names, lines or fields: whatever follows them is hidden unread.
+_MOST_PARTS = 1000
 
 _Span = tuple[int, int]
 
@@ -41,6 +44,10 @@ _BARE = re.compile(
     rf"|[ \t]++(?!\\*+[{_Q}]|{_NEXT_NAME})(?=[^\s;,&}}\]])"
     r")*+"
 )
+# Fields whose text is read as a body of its own.
+_BODIES = names.PAYLOAD.union(names.INNER_TEXT)
+# Without any of these the names of a JSON object tell all: an escape, a text that is a body.
+_MAY_HIDE = re.compile(r'\\|\A\s*+"|' + "|".join(sorted(_BODIES)), re.IGNORECASE)
 _LINE = re.compile(r"[^\r\n]+")
 _FORM = re.compile(r"[^\s;&=]+=[^\s;&]*(?:&[^\s;&=]+=[^\s;&]*)+")
 _PAYLOAD = re.compile(rf"(?:{'|'.join(sorted(names.PAYLOAD))})=", re.IGNORECASE)
@@ -101,7 +108,9 @@ def _masked_body(text: str, inner: int) -> str:
         start = stripped[: len(stripped) - len(payload)]
         return start + _masked_form_value(payload, inner, is_body=True)
     if is_form(stripped):
-        return "&".join(_masked_field(field, inner) for field in stripped.split("&"))
+        fields = stripped.split("&", _MOST_PARTS)
+        shown = [_masked_field(field, inner) for field in fields[:_MOST_PARTS]]
+        return "&".join([*shown, HIDDEN] if len(fields) > _MOST_PARTS else shown)
     return _without(text, [*_pair_spans(text), *_line_spans(text)])
 
 
@@ -128,12 +137,15 @@ def _pair_spans(text: str) -> list[_Span]:
     """Where the values of secrets lie, found by their names, well formed or not."""
     spans: list[_Span] = []
     at = 0
-    while (m := _SECRET_WORD.search(text, at)) is not None:
+    for _ in range(_MOST_PARTS):
+        m = _SECRET_WORD.search(text, at)
+        if m is None:
+            return spans
         at = m.end()
         if _begins_a_name_part(text, m.start()) and (span := _value_span(text, at)) is not None:
             spans.append(span)
             at = span[1]
-    return spans
+    return [*spans, (at, len(text))]
 
 
 def _begins_a_name_part(text: str, start: int) -> bool:
@@ -204,6 +216,8 @@ def _masked_json(text: str, stripped: str, inner: int) -> str:
     Names can be escaped (``"\\u006bey"``) and whole bodies can hide in a text.
     """
     by_name = _masked_json_pairs(text)
+    if by_name is text and _MAY_HIDE.search(text) is None:
+        return text
     value = _loaded(stripped)
     if value is None:
         return by_name
@@ -214,6 +228,8 @@ def _masked_json(text: str, stripped: str, inner: int) -> str:
 def _masked_json_pairs(text: str) -> str:
     """As `_masked_pairs`, with numbers replaced by a text so that it stays JSON."""
     spans = _pair_spans(text)
+    if not spans:
+        return text
     pieces, at = [], 0
     for left, right in spans:
         is_quoted = left > 0 and text[left - 1] in _Q
@@ -261,7 +277,7 @@ def _hidden(value: object, inner: int, *, is_body: bool) -> object:
 def _hidden_member(key: str, value: object, inner: int) -> object:
     if names.is_secret(key):
         return value if value is None or value == "" else HIDDEN
-    return _hidden(value, inner, is_body=names.normalise(key) in names.INNER_TEXT)
+    return _hidden(value, inner, is_body=names.known(key) in _BODIES)
 
 
 def _dumped(value: object) -> str:
@@ -281,7 +297,7 @@ def _masked_field(field: str, inner: int) -> str:
     plain = unquote_plus(name)
     if names.is_secret(plain):
         return f"{name}={HIDDEN if value else ''}"
-    is_body = names.normalise(plain[:100]) in names.PAYLOAD.union(names.INNER_TEXT)
+    is_body = names.known(plain) in _BODIES
     return f"{name}={_masked_form_value(value, inner, is_body=is_body)}"
 
 
@@ -295,10 +311,12 @@ def _masked_form_value(value: str, inner: int, *, is_body: bool) -> str:
 
 
 def _line_spans(text: str) -> list[_Span]:
-    lines = [m for m in _LINE.finditer(text) if is_command(m[0])]
+    found = list(islice(_LINE.finditer(text), _MOST_PARTS))
+    rest = [(found[-1].end(), len(text))] if len(found) == _MOST_PARTS else []
+    lines = [m for m in found if is_command(m[0])]
     password = _password_span(lines, text)
     tokens = [span for m in lines if (span := _token_span(m)) is not None]
-    return tokens if password is None else [password, *tokens]
+    return [*tokens, *rest] if password is None else [password, *tokens, *rest]
 
 
 def is_command(line: str) -> bool:

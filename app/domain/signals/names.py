@@ -148,9 +148,12 @@ def known(key: str) -> str:
     return _known(key) if len(key) <= _LONGEST else ""
 
 
-def is_secret(key: str) -> bool:
-    """Whether the value of ``key`` must not be shown."""
-    if len(key) > _LONGEST:
-        return False
+@lru_cache(maxsize=4096)
+def _is_secret(key: str) -> bool:
     name = normalise(key)
     return name in _SECRETS or name.rpartition("_")[2] in _SECRET_ENDINGS
+
+
+def is_secret(key: str) -> bool:
+    """Whether the value of ``key`` must not be shown."""
+    return len(key) <= _LONGEST and _is_secret(key)

@@ -8,8 +8,9 @@ from decimal import Decimal
 _LONGEST = 40  # characters; a JSON number may have any length
 _MOST_DIGITS = 15  # before the point
 _FINEST = -18  # power of ten of the last digit
+# Groups of three behind a leading zero (0,500) would be a decimal comma: not a number here.
 _NUMBER = re.compile(
-    r"[+-]?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"
+    r"[+-]?(?:(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"
 )
 
 

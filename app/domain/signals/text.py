@@ -20,6 +20,7 @@ from app.domain.signals.words import ACTIONS, NEUTRAL, action_word, is_action
 
 MOST_SIGNALS = 10
 _MOST_WORDS = 200  # of one command; bounds the work
+_MOST_LINES = 500  # of pairs
 _LONGEST_ACTION = 4  # words: add to position, buy to open
 
 Pair = tuple[str, object]
@@ -130,7 +131,7 @@ def _connector_line(line: str) -> tuple[str, Scope] | None:
     symbol, _, options = rest.partition(",")
     if "=" in action or "=" in symbol or not (is_action(action) or len(action.split()) < 2):
         return None
-    pairs = _pairs([options]) if options.strip() else []
+    pairs = _pairs(options) if options.strip() else []
     if pairs is None:
         return None
     return token, _with_positions(
@@ -146,10 +147,12 @@ def unique_pairs(pairs: list[Pair]) -> list[Pair]:
 
 
 def _read_pairs(lines: list[str]) -> TextMessage | None:
-    by_line = [_pairs([line]) for line in lines]
-    if not by_line or None in by_line:
-        return None
-    whole = [pairs for pairs in by_line if pairs is not None]
+    whole: list[list[Pair]] = []
+    for line in lines:
+        read = _pairs(line)
+        if read is None or len(whole) > _MOST_LINES:
+            return None
+        whole.append(read)
     if len(whole) > 1 and all(_is_complete(pairs) for pairs in whole):
         _limit(lines)
         return TextMessage([scope_of(unique_pairs(p)) for p in whole], is_list=True)
@@ -165,15 +168,14 @@ def _is_complete(pairs: list[Pair]) -> bool:
     return not found.isdisjoint(names.ACTION) and not found.isdisjoint(names.SYMBOL)
 
 
-def _pairs(lines: list[str]) -> list[Pair] | None:
-    """The ``key=value`` items of the lines, None when there is anything else."""
+def _pairs(line: str) -> list[Pair] | None:
+    """The ``key=value`` items of a line, None when there is anything else."""
     pairs: list[Pair] = []
-    for line in lines:
-        for item in _ITEM_BREAK.split(line):
-            read = _item(item.strip())
-            if read is None:
-                return None
-            pairs += read
+    for item in _ITEM_BREAK.split(line):
+        read = _item(item.strip())
+        if read is None:
+            return None
+        pairs += read
     return pairs
 
 
@@ -241,6 +243,9 @@ def _command(line: str, *, needs_symbol: bool = False) -> Scope:
     words = line.split(None, _MOST_WORDS)
     if len(words) > _MOST_WORDS:
         raise unrecognised(line)
+    if is_password(line):
+        # Not quoted: it may be the password of a command that is missing.
+        raise BadAlert("unrecognised_text", "one word that is no action")
     count = next((i for i, word in enumerate(words) if _ends_positions(word)), len(words))
     positions = _positions(words[:count], line)
     if needs_symbol and "symbol" not in positions:
