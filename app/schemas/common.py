@@ -52,7 +52,7 @@ def _is_plain(text: str) -> bool:
 def _bounded(value: Decimal) -> Decimal:
     if not value.is_finite() or abs(value) >= 10**18:
         raise ValueError("is out of range")
-    exponent = value.normalize().as_tuple().exponent
+    exponent = value.as_tuple().exponent
     if isinstance(exponent, int) and exponent < -_MAX_PLACES:
         raise ValueError(f"has more than {_MAX_PLACES} decimal places")
     return value

@@ -1,0 +1,143 @@
+"""What is expected of every route: a new one fails the tests until it stands here.
+
+``ROUTES``: endpoint to the case of its guarded use. An argument of the URL names one of Alice's
+rows (see ``rows.Rows``) or, after an equals sign, itself. ``body`` is what a caller who may do
+it would send; Bob sends it to Alice's row and must hear 404.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    ids: dict[str, str] = field(default_factory=dict)
+    body: Any = None
+    admin: bool = False
+
+    @property
+    def is_about_a_row(self) -> bool:
+        return any(not name.startswith("=") for name in self.ids.values())
+
+
+def _of(argument: str, row: str, body: Any = None) -> Case:
+    return Case({argument: row}, body)
+
+
+OWN = Case()
+"""About the caller alone: there is no id that could be somebody else's."""
+
+ADMIN = Case(admin=True)
+
+_ACCOUNT = _of("account_id", "account")
+_RECORDER = _of("recorder_id", "strategy")
+_TRADER = _of("trader_id", "trader")
+_SIGNAL = _of("signal_id", "signal")
+
+PUBLIC = {
+    "static",
+    "operations.healthz",
+    "operations.readyz",
+    "operations.metrics",
+    "api.docs.openapi",
+    "api.docs.browse",
+    "api.auth.register",
+    "api.auth.login",
+    "auth.login",
+    "auth.log_in",
+    "auth.register",
+    "auth.create",
+    "components.show",
+}
+
+SELF_GUARDED = {
+    "tradingview.receive",
+    "realtime.stream",
+}
+"""They ask for a proof of their own kind and have tests of their own."""
+
+ROUTES: dict[str, Case] = {
+    "api.auth.logout": OWN,
+    "api.auth.me": OWN,
+    "api.auth.create_ticket": OWN,
+    "api.auth.list_api_keys": OWN,
+    "api.auth.create_api_key": OWN,
+    "api.auth.revoke_api_key": _of("key_id", "api_key"),
+    "api.auth.list_sessions": OWN,
+    "api.auth.end_session": _of("session_id", "session"),
+    "api.settings.show": OWN,
+    "api.settings.update": OWN,
+    "api.settings.change_password": OWN,
+    "api.admin_users.list_users": ADMIN,
+    "api.admin_users.create_user": ADMIN,
+    "api.accounts.index": OWN,
+    "api.accounts.create": OWN,
+    "api.accounts.test_connection": OWN,
+    "api.accounts.show": _ACCOUNT,
+    "api.accounts.change": _of("account_id", "account", {"name": "mine now"}),
+    "api.accounts.delete": _ACCOUNT,
+    "api.accounts.balances": _ACCOUNT,
+    "api.accounts.positions": _ACCOUNT,
+    "api.accounts.orders": _ACCOUNT,
+    "api.accounts.fills": _ACCOUNT,
+    "api.accounts.flatten": _ACCOUNT,
+    "api.accounts.kill_switch": _of("account_id", "account", {"on": True}),
+    "api.recorders.index": OWN,
+    "api.recorders.create": OWN,
+    "api.recorders.import_document": OWN,
+    "api.recorders.show": _RECORDER,
+    "api.recorders.change": _of("recorder_id", "strategy", {"name": "mine now"}),
+    "api.recorders.delete": _RECORDER,
+    "api.recorders.start": _RECORDER,
+    "api.recorders.stop": _RECORDER,
+    "api.recorders.rotate_webhook": _RECORDER,
+    "api.recorders.clone": _of("recorder_id", "strategy", {}),
+    "api.recorders.export": _RECORDER,
+    "api.recorders.test_alert": _of("recorder_id", "strategy", {"body": "buy"}),
+    "api.recorders.signals": _RECORDER,
+    "api.recorders.recorded_positions": _RECORDER,
+    "api.recorders.strategy_logs": _RECORDER,
+    "api.traders.index": OWN,
+    "api.traders.create": OWN,
+    "api.traders.show": _TRADER,
+    "api.traders.change": _of("trader_id", "trader", {"enabled": False}),
+    "api.traders.delete": _TRADER,
+    "api.traders.toggle": _of("trader_id", "trader", {"enabled": False}),
+    "api.signals.index": OWN,
+    "api.signals.show": _SIGNAL,
+    "api.dashboard.summary": OWN,
+    "api.dashboard.positions": OWN,
+    "api.dashboard.trade_history": OWN,
+    "api.dashboard.performance": OWN,
+    "api.control_center.show_logs": OWN,
+    "api.control_center.live_traders": OWN,
+    "api.control_center.toggle": _of("trader_id", "trader", {"enabled": False}),
+    "api.control_center.close": _TRADER,
+    "api.control_center.close_all": OWN,
+    "auth.logout": OWN,
+    "settings.show": OWN,
+    "settings.save_profile": OWN,
+    "settings.change_password": OWN,
+    "settings.end_session": _of("session_id", "session"),
+    "settings.create_api_key": OWN,
+    "settings.revoke_api_key": _of("key_id", "api_key"),
+    "shell.sign_out": OWN,
+    "dashboard.show": OWN,
+    "dashboard.part": Case({"name": "=summary"}),
+    "dashboard.equity_csv": OWN,
+    "dashboard.trades_csv": OWN,
+    "guide.show": OWN,
+    "guide.open_account": OWN,
+    "guide.make_strategy": OWN,
+    "guide.send": OWN,
+}
+
+FOREIGN_BODIES: list[tuple[str, str, dict[str, str]]] = [
+    ("POST", "/api/traders/", {"strategy_id": "strategy", "account_id": "own_account"}),
+    ("POST", "/api/traders/", {"strategy_id": "own_strategy", "account_id": "account"}),
+    ("POST", "/api/recorders/", {"name": "=x", "demo_account_id": "account"}),
+    ("POST", "/api/accounts/test-connection/", {"account_id": "account"}),
+]
+"""Bodies by which Bob names Alice's rows (``own_…``: Bob's). Each must be refused."""
