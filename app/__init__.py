@@ -56,11 +56,12 @@ def create_app(config: Config) -> APIFlask:
     login_manager.init_app(app)
     csrf.init_app(app)
     limiter.init_app(app)
-    for part in (requests, headers, errors, operations, auth):
+    for part in (requests, headers, operations, auth):
         part.register(app)
     # In the order in which they start: what the services keep running, then who asks for it.
     for part in (services, webhooks, api, pages, realtime, jobs):
         part.register(app)
+    errors.register(app)  # the last word: an extension's own handlers know nothing of pages
     return app
 
 

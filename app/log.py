@@ -11,11 +11,20 @@ import structlog
 
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
-# Long random-looking words after a name that smells of a secret, or in a webhook's address.
+_NAME = r"token|secret|password|passphrase|api[-_]?key|authorization|cookie"
+# What follows the name of a secret (in JSON, in JSON inside JSON, in a query, in a header), the
+# last part of a webhook's address, and the password in a URL.
 _SECRETS = re.compile(
-    r"(?i)((?:token|secret|password|passphrase|apikey|api_key|authorization|cookie)"
-    r"[\"']?\s*[=:]\s*[\"']?(?:bearer\s+)?)[^\s\"',;&]+|(/webhook/[^\s/\"]*-)[a-z0-9]{16,}"
+    rf"""(?ix)
+    ( cookie \\*["']? \s*[=:]\s* ) (?: \\*["'] [^"'\\]* | [^\r\n"'\\]+ )
+    | ( (?:{_NAME}) \\*["']? \s*[=:]\s* )
+      (?: "(?:[^"\\]|\\.)*"? | '(?:[^'\\]|\\.)*'? | \\+["'][^"'\\]*
+        | (?:(?:bearer|basic)\s+)? [^\s"',;&\\]+ )
+    | ( /webhook/ (?:[^\s"?]*[-/])? ) [a-z0-9]{{16,}}
+    | ( ://[^\s/:@]*: ) [^\s/@]+ (?=@)
+    """
 )
+_SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 
 
 def current_request_id() -> str | None:
@@ -58,7 +67,7 @@ def configure(level: str, form: str) -> None:
 
 def masked(text: str) -> str:
     """The text without values that follow a secret's name and without webhook tokens."""
-    return _SECRETS.sub(lambda m: (m.group(1) or m.group(2)) + "***", text)
+    return _SECRETS.sub(lambda m: next(kept for kept in m.groups() if kept) + "***", text)
 
 
 def _add_request_id(
@@ -74,6 +83,15 @@ def _mask(
     _logger: object, _name: str, event: structlog.types.EventDict
 ) -> structlog.types.EventDict:
     for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = masked(value)
+        event[key] = _without_secrets(key, value)
     return event
+
+
+def _without_secrets(name: object, value: object) -> object:
+    if isinstance(value, str):
+        return "***" if _SECRET_NAME.search(str(name)) else masked(value)
+    if isinstance(value, dict):
+        return {key: _without_secrets(key, inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(name, inner) for inner in value]
+    return value
