@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from app.api import (
     accounts,
     admin_users,
+    analytics,
     auth,
     control_center,
     dashboard,
@@ -37,6 +38,7 @@ NOUNS = (
     signals,
     dashboard,
     control_center,
+    analytics,
     admin_users,
     docs,
 )

@@ -119,6 +119,13 @@ class PerformanceOut(Out):
     points: list[PointOut]
 
 
+class StrategyAnalyticsOut(Out):
+    strategy_id: int
+    name: str
+    summary: SummaryOut
+    points: list[PointOut]
+
+
 def flat(listed: Listed) -> dict[str, Any]:
     """A row with the names that stand beside it, as one level."""
     columns = {c.key: getattr(listed.row, c.key) for c in listed.row.__table__.columns}

@@ -194,6 +194,21 @@ def test_the_trade_history_pages_through_without_gaps(owner: Caller, account: Ac
     assert (first["total"], third["next"]) == (5, None)
 
 
+def test_the_figures_of_one_strategy_leave_out_the_others(
+    owner: Caller, stranger: Caller, account: Account, strategy: Strategy
+) -> None:
+    _trade(account, "3", NOW, strategy_id=strategy.id)
+    _trade(account, "5", NOW, strategy_id=factories.strategy(owner.user).id)
+
+    one = owner.get(f"/api/analytics/strategy/{strategy.id}/")
+    everything = owner.get("/api/analytics/dashboard/")
+    chart = owner.get("/api/analytics/chart-data/")
+
+    assert (one["summary"]["pnl_all"], len(one["points"])) == ("3", 1)
+    assert everything["pnl_all"] == chart["points"][-1]["equity"] == "8"
+    stranger.get(f"/api/analytics/strategy/{strategy.id}/", 404)
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
