@@ -18,6 +18,7 @@ from app.realtime.guard import Guard
 from app.realtime.hub import Credential, Hub
 from app.services.event_stream import EventStream
 from app.services.live_access import LiveAccess
+from app.services.marks import Marks
 from config import Config
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ def register(app: Flask) -> None:
         bridge = Bridge(config.redis_url, hub.wake, hub.wake_all)
         dispatcher.subscribe(bridge.publish)
         lifecycle.add("bridge", bridge.start, bridge.stop)
+    marks = Marks(engine, hub.user_ids, hub.send)
+    lifecycle.add("marks", marks.start, marks.stop)
     app.extensions["hub"] = hub
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -167,12 +167,10 @@ class Hub:
             self._catch_up(client)
         return client.cursor
 
-    def send(self, user_ids: Collection[int], event: str, data: Callable[[int], Any]) -> None:
-        """Send something without a number to every connection of some users."""
-        for user_id in user_ids:
-            body = data(user_id)
-            for client in self._connections(user_id):
-                self._send(client, event, body)
+    def send(self, user_id: int, event: str, data: Any) -> None:
+        """Send something without a number to every connection of a user."""
+        for client in self._connections(user_id):
+            self._send(client, event, data)
 
     def _connections(self, user_id: int) -> tuple[Client, ...]:
         # ``get``: a look-up must not make an entry in the defaultdict.

@@ -279,7 +279,7 @@ def test_nobody_else_is_given_an_event() -> None:
     sent.clear()
 
     hub.publish([event(1)])
-    hub.send([OWNER], "marks", lambda _user_id: {})
+    hub.send(OWNER, "marks", {})
 
     assert sent == ["mine", "mine"]
 
