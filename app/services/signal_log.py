@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Select, func, select
@@ -13,6 +14,7 @@ from app.extensions import db
 from app.models import Account, Execution, Fill, Order, Signal, Strategy
 from app.services.owned import get, owned
 
+ZERO = Decimal(0)
 STATUSES = ("accepted", "duplicate", "ignored", "rejected")
 _INTAKE_WORDS = {
     "accepted": "The alert was understood and handed to the traders.",
@@ -148,6 +150,38 @@ def life(user_id: int, signal_id: int) -> Life:
         for execution in executions
     ]
     return result
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of one alert: executions, those that sent something, those not finished."""
+
+    executions: int = 0
+    traded: int = 0
+    under_way: int = 0
+    failed: int = 0
+
+
+def tallies(user_id: int, signal_ids: list[int]) -> dict[int, Tally]:
+    """Signal → what came of it, of those that have executions."""
+    traded = (
+        select(Order.id)
+        .where(Order.execution_id == Execution.id, Order.filled_quantity != ZERO)
+        .exists()
+    )
+    rows = db.session.execute(
+        select(Execution.signal_id, Execution.status, traded).where(
+            Execution.user_id == user_id, Execution.signal_id.in_(signal_ids)
+        )
+    )
+    found: dict[int, Tally] = {}
+    for signal_id, status, has_traded in rows:
+        tally = found.setdefault(signal_id, Tally())
+        tally.executions += 1
+        tally.traded += bool(has_traded)
+        tally.under_way += status in ("pending", "running")
+        tally.failed += status in ("failed", "unknown")
+    return found
 
 
 def neighbours(user_id: int, signal: Signal) -> tuple[int | None, int | None]:
