@@ -34,6 +34,12 @@ export class Sequencer {
     return this.drain();
   }
 
+  /** Believes the server: everything after `seq` will come, even where that goes back. */
+  restart(seq) {
+    this.last = seq;
+    this.early.clear();
+  }
+
   newestHeld() {
     return Math.max(this.last, ...this.early.keys());
   }
@@ -209,8 +215,7 @@ export class LiveClient {
     const from = this.sequence.last;
     const answer = await this.send("resume", { last_seq: this.fresh ? null : from });
     this.resuming = false;
-    if (answer.resync) this.resync(answer);
-    else if (answer.ok && this.fresh && Number.isSafeInteger(answer.seq)) this.startAt(answer.seq);
+    if (answer.ok && this.fresh && Number.isSafeInteger(answer.last_seq)) this.startAt(answer.last_seq);
     const gap = this.sequence.early.size > 0;
     // What was sent between the server's answer and our first live event can be missing still.
     if (gap && this.sequence.last > from) this.resume();
@@ -271,20 +276,26 @@ export class LiveClient {
     if (this.gapTimer) return;
     this.gapTimer = setTimeout(() => {
       this.gapTimer = null;
-      if (this.sequence.early.size) this.resync({ last_seq: this.sequence.newestHeld() });
+      if (this.sequence.early.size) this.giveUp(this.sequence.newestHeld());
     }, GAP_TIMEOUT_MS);
     this.resume();
   }
 
   /** Too much was missed: the server names the newest number and the parts are fetched again. */
   resync(event) {
-    const seq = event.last_seq ?? event.data?.last_seq ?? event.seq;
-    if (Number.isSafeInteger(seq)) {
+    if (Number.isSafeInteger(event.last_seq)) {
       this.fresh = false;
-      this.deliver(this.sequence.skipTo(seq).deliver);
-      this.store.write(this.sequence.last);
+      this.sequence.restart(event.last_seq);
+      this.store.write(event.last_seq);
     }
     this.dispatch("resync", event, {});
+  }
+
+  /** What is missing up to `seq` does not come: its effects are fetched with the page's parts. */
+  giveUp(seq) {
+    this.deliver(this.sequence.skipTo(seq).deliver);
+    this.store.write(this.sequence.last);
+    this.dispatch("resync", { last_seq: seq }, {});
   }
 
   async ping() {

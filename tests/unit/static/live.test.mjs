@@ -159,6 +159,30 @@ test("resync from the server moves on to the number it names", () => {
   assert.deepEqual(got, [501]);
 });
 
+test("resync from a server that knows less is believed", () => {
+  const { socket, got, storage } = client({ seq: 999 });
+  socket.open();
+
+  socket.any("resync", { last_seq: 5 });
+  socket.event(6);
+
+  assert.deepEqual(got, [6]);
+  assert.equal(storage.getItem("jt-seq-7"), "6");
+});
+
+test("a page that knows no number begins behind the one that the answer names", async () => {
+  const { socket, got } = client({ seq: null });
+  socket.answers.resume = { ok: true, last_seq: 41 };
+  socket.open();
+  await settle();
+
+  socket.event(41);
+  socket.event(42);
+
+  assert.deepEqual(socket.sentOf("resume"), [{ last_seq: null }]);
+  assert.deepEqual(got, [42]);
+});
+
 test("a reconnect asks for what was missed and follows the same topics again", async () => {
   const { live, socket } = client();
   live.subscribe("account:3");
