@@ -1,0 +1,429 @@
+"""Rows of the paper exchange: written step by step, read back as the engine's records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from app.brokers.base import AccountRef
+from app.domain.matching import (
+    LedgerEntry,
+    PaperAccount,
+    PaperFill,
+    PaperOrder,
+    PaperPosition,
+    Step,
+)
+from app.domain.matching.records import OPEN_STATUSES
+from app.domain.trading import OrderRole, OrderStatus, OrderType, Origin, Side, TimeInForce
+from app.models import (
+    Account,
+    PaperAccountRow,
+    PaperFillRow,
+    PaperLedgerRow,
+    PaperOrderRow,
+    PaperPositionRow,
+)
+from app.models.base import table
+
+_OWNERS = table(Account)
+_ACCOUNTS = table(PaperAccountRow)
+_ORDERS = table(PaperOrderRow)
+_FILLS = table(PaperFillRow)
+_POSITIONS = table(PaperPositionRow)
+_LEDGER = table(PaperLedgerRow)
+
+_ORDER_FIELDS = tuple(field.name for field in fields(PaperOrder))
+_FILL_FIELDS = tuple(field.name for field in fields(PaperFill))
+_POSITION_FIELDS = tuple(field.name for field in fields(PaperPosition))
+_LEDGER_FIELDS = tuple(field.name for field in fields(LedgerEntry))
+_ORDER_ENUMS: dict[str, type[Enum]] = {
+    "side": Side,
+    "order_type": OrderType,
+    "tif": TimeInForce,
+    "status": OrderStatus,
+    "origin": Origin,
+}
+_CHANGING = (
+    "quantity",
+    "status",
+    "priority",
+    "active_at",
+    "limit_price",
+    "stop_price",
+    "triggered",
+    "filled",
+    "value",
+    "held_back",
+    "hold",
+    "fee_exact",
+    "fee",
+    "reason",
+    "updated_at",
+)
+_OPEN = tuple(sorted(status.value for status in OPEN_STATUSES))
+
+_SAVE_ACCOUNT = update(_ACCOUNTS).where(
+    _ACCOUNTS.c.account_id == bindparam("of_account"),
+    _ACCOUNTS.c.next_number == bindparam("seen_number"),
+)
+_SAVE_ORDER = update(_ORDERS).where(
+    _ORDERS.c.account_id == bindparam("of_account"), _ORDERS.c.number == bindparam("of_number")
+)
+_SAVE_POSITION = update(_POSITIONS).where(
+    _POSITIONS.c.account_id == bindparam("of_account"),
+    _POSITIONS.c.contract == bindparam("of_contract"),
+)
+_NOTE_TOLD = update(_ACCOUNTS).where(_ACCOUNTS.c.account_id == bindparam("of_account"))
+_ADD_ORDER = insert(_ORDERS)
+_ADD_FILL = insert(_FILLS)
+_ADD_POSITION = insert(_POSITIONS)
+_ADD_ENTRY = insert(_LEDGER)
+
+_ACCOUNT = select(_ACCOUNTS).where(_ACCOUNTS.c.account_id == bindparam("account"))
+_POSITIONS_OF = select(_POSITIONS).where(_POSITIONS.c.account_id == bindparam("account"))
+_OPEN_ORDERS_OF = (
+    select(_ORDERS)
+    .where(_ORDERS.c.account_id == bindparam("account"), _ORDERS.c.status.in_(_OPEN))
+    .order_by(_ORDERS.c.number)
+)
+_ORDERS_NAMED = (
+    select(_ORDERS)
+    .where(
+        _ORDERS.c.account_id == bindparam("account"),
+        _ORDERS.c.client_order_id.in_(bindparam("ids", expanding=True)),
+    )
+    .order_by(_ORDERS.c.number)
+)
+_LEGS_OF = (
+    select(_ORDERS)
+    .where(
+        _ORDERS.c.account_id == bindparam("account"),
+        _ORDERS.c.number > bindparam("number"),
+        _ORDERS.c.parent == bindparam("parent"),
+    )
+    .order_by(_ORDERS.c.number)
+)
+_FILLS_OF = select(_FILLS).where(_FILLS.c.account_id == bindparam("account"))
+_FILLS_OF_ORDERS = _FILLS_OF.where(
+    _FILLS.c.client_order_id.in_(bindparam("ids", expanding=True))
+).order_by(_FILLS.c.number)
+_FILLS_SINCE = _FILLS_OF.where(_FILLS.c.at >= bindparam("since")).order_by(_FILLS.c.number)
+_LAST_FILL = (
+    _FILLS_OF.where(_FILLS.c.contract == bindparam("contract"))
+    .order_by(_FILLS.c.number.desc())
+    .limit(1)
+)
+_WITH_OPEN_ORDERS = (
+    select(
+        _ACCOUNTS.c.account_id,
+        _ACCOUNTS.c.next_number,
+        _OWNERS.c.user_id,
+        _OWNERS.c.broker,
+        _OWNERS.c.environment,
+        _OWNERS.c.broker_account_id,
+    )
+    .join(_OWNERS, _OWNERS.c.id == _ACCOUNTS.c.account_id)
+    .where(
+        select(_ORDERS.c.id)
+        .where(_ORDERS.c.account_id == _ACCOUNTS.c.account_id, _ORDERS.c.status.in_(_OPEN))
+        .exists()
+    )
+    .order_by(_ACCOUNTS.c.account_id)
+)
+_UNTOLD_ORDERS = (
+    select(
+        _ORDERS,
+        _ACCOUNTS.c.next_number,
+        _OWNERS.c.broker,
+        _OWNERS.c.environment,
+        _OWNERS.c.broker_account_id,
+    )
+    .join(_ACCOUNTS, _ACCOUNTS.c.account_id == _ORDERS.c.account_id)
+    .join(_OWNERS, _OWNERS.c.id == _ORDERS.c.account_id)
+    .where(_ORDERS.c.changed_number > _ACCOUNTS.c.told_number)
+    .order_by(_ORDERS.c.account_id, _ORDERS.c.number)
+)
+_UNTOLD_FILLS = (
+    select(_FILLS)
+    .join(_ACCOUNTS, _ACCOUNTS.c.account_id == _FILLS.c.account_id)
+    .where(_FILLS.c.number >= _ACCOUNTS.c.told_number)
+    .order_by(_FILLS.c.account_id, _FILLS.c.number)
+)
+
+
+class Outdated(Exception):
+    """The account changed since its state was read; nothing was stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One account as it is stored, and up to which number the app was told of it."""
+
+    account: PaperAccount
+    told: int
+    positions: list[PaperPosition]
+    orders: list[PaperOrder]
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """What happened on an account that nobody may have been told of, up to ``number``."""
+
+    ref: AccountRef
+    number: int
+    orders: list[PaperOrder]
+    fills: list[PaperFill]
+
+
+# Writing
+
+
+def store(conn: Connection, step: Step, user_id: int, *, seen: int, told: int) -> None:
+    """Write one step. ``seen`` is the account's next number on which the step was worked out.
+
+    Raises:
+        Outdated: another process was faster.
+    """
+    account, at = step.account, _time_of(step)
+    saved = conn.execute(
+        _SAVE_ACCOUNT,
+        {
+            "of_account": account.id,
+            "seen_number": seen,
+            "cash": account.cash,
+            "reserved": account.reserved,
+            "next_number": account.next_number,
+            "told_number": told,
+            "updated_at": at,
+        },
+    )
+    if saved.rowcount != 1:
+        raise Outdated
+    _store_orders(conn, step, user_id, seen)
+    if step.position is not None:
+        _store_position(conn, step.position, user_id, at)
+    _add(conn, _ADD_FILL, _FILL_FIELDS, step.fills, user_id)
+    _add(conn, _ADD_ENTRY, _LEDGER_FIELDS, step.ledger, user_id)
+
+
+def open_account(conn: Connection, step: Step, user_id: int, at: datetime) -> None:
+    """Write the first step of an account, and with it the account."""
+    account = step.account
+    conn.execute(
+        insert(_ACCOUNTS).values(
+            user_id=user_id,
+            account_id=account.id,
+            currency=account.currency,
+            cash=account.cash,
+            reserved=account.reserved,
+            next_number=account.next_number,
+            told_number=account.next_number,
+            enabled=account.enabled,
+            respect_size=account.respect_size,
+            created_at=at,
+            updated_at=at,
+        )
+    )
+    _add(conn, _ADD_ENTRY, _LEDGER_FIELDS, step.ledger, user_id)
+
+
+def note_told(conn: Connection, told: dict[int, int]) -> None:
+    """Remember, by account, up to which number the rest of the app was told."""
+    if told:
+        conn.execute(
+            _NOTE_TOLD,
+            [{"of_account": account, "told_number": number} for account, number in told.items()],
+        )
+
+
+def owner_of(conn: Connection, account_id: int) -> int | None:
+    return conn.scalar(select(_OWNERS.c.user_id).where(_OWNERS.c.id == account_id))
+
+
+def _store_orders(conn: Connection, step: Step, user_id: int, seen: int) -> None:
+    added: list[PaperOrder] = []
+    changed: list[PaperOrder] = []
+    for order in step.orders:
+        (added if order.number >= seen else changed).append(order)
+    mark = step.account.next_number
+    if added:
+        rows = [_row(order, _ORDER_FIELDS, user_id=user_id, changed_number=mark) for order in added]
+        conn.execute(_ADD_ORDER, rows)
+    if changed:
+        rows = [
+            _row(
+                order,
+                _CHANGING,
+                of_account=order.account_id,
+                of_number=order.number,
+                changed_number=mark,
+            )
+            for order in changed
+        ]
+        conn.execute(_SAVE_ORDER, rows)
+
+
+def _store_position(conn: Connection, position: PaperPosition, user_id: int, at: datetime) -> None:
+    values = _row(position, _POSITION_FIELDS, updated_at=at)
+    keys = {"of_account": position.account_id, "of_contract": position.contract}
+    if conn.execute(_SAVE_POSITION, {**values, **keys}).rowcount == 0:
+        conn.execute(_ADD_POSITION, {**values, "user_id": user_id, "created_at": at})
+
+
+def _add(
+    conn: Connection,
+    statement: Any,
+    names: tuple[str, ...],
+    records: Iterable[PaperFill | LedgerEntry],
+    user_id: int,
+) -> None:
+    rows = [
+        _row(record, names, user_id=user_id, created_at=record.at, updated_at=record.at)
+        for record in records
+    ]
+    if rows:
+        conn.execute(statement, rows)
+
+
+def _row(record: Any, names: tuple[str, ...], **more: Any) -> dict[str, Any]:
+    values = {name: _plain(getattr(record, name)) for name in names}
+    values.update(more)
+    return values
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
+
+
+def _time_of(step: Step) -> datetime:
+    if step.orders:
+        return step.orders[0].updated_at
+    return step.ledger[0].at
+
+
+# Reading
+
+
+def load(conn: Connection, account_id: int) -> State | None:
+    """An account's whole state. The account is read first: what changes meanwhile makes the next
+    step on it ``Outdated``."""
+    row = conn.execute(_ACCOUNT, {"account": account_id}).first()
+    if row is None:
+        return None
+    positions = conn.execute(_POSITIONS_OF, {"account": account_id})
+    return State(
+        _account(row),
+        row.told_number,
+        [_position(p) for p in positions],
+        open_orders(conn, account_id),
+    )
+
+
+def read_account(conn: Connection, account_id: int) -> PaperAccount | None:
+    row = conn.execute(_ACCOUNT, {"account": account_id}).first()
+    return None if row is None else _account(row)
+
+
+def positions(conn: Connection, account_id: int) -> list[PaperPosition]:
+    """Positions that are not flat, by contract."""
+    rows = conn.execute(_POSITIONS_OF, {"account": account_id})
+    held = [_position(row) for row in rows]
+    return sorted((p for p in held if p.net_pos), key=lambda p: p.contract)
+
+
+def open_orders(conn: Connection, account_id: int) -> list[PaperOrder]:
+    return [to_order(row) for row in conn.execute(_OPEN_ORDERS_OF, {"account": account_id})]
+
+
+def orders_named(conn: Connection, account_id: int, ids: Iterable[str]) -> list[PaperOrder]:
+    rows = conn.execute(_ORDERS_NAMED, {"account": account_id, "ids": list(ids)})
+    return [to_order(row) for row in rows]
+
+
+def legs_of(conn: Connection, order: PaperOrder) -> list[PaperOrder]:
+    keys = {"account": order.account_id, "number": order.number, "parent": order.client_order_id}
+    return [to_order(row) for row in conn.execute(_LEGS_OF, keys)] if order.has_legs else []
+
+
+def fills_of(conn: Connection, account_id: int, ids: Iterable[str]) -> list[PaperFill]:
+    rows = conn.execute(_FILLS_OF_ORDERS, {"account": account_id, "ids": list(ids)})
+    return [to_fill(row) for row in rows]
+
+
+def fills_since(conn: Connection, account_id: int, since: datetime | None) -> list[PaperFill]:
+    if since is None:
+        rows = conn.execute(_FILLS_OF.order_by(_FILLS.c.number), {"account": account_id})
+    else:
+        rows = conn.execute(_FILLS_SINCE, {"account": account_id, "since": since})
+    return [to_fill(row) for row in rows]
+
+
+def last_fill(conn: Connection, account_id: int, contract: str) -> PaperFill | None:
+    row = conn.execute(_LAST_FILL, {"account": account_id, "contract": contract}).first()
+    return None if row is None else to_fill(row)
+
+
+def with_open_orders(conn: Connection) -> list[tuple[AccountRef, int]]:
+    """Accounts that a quote may concern, each with its present next number."""
+    return [
+        (_ref(row.account_id, row.user_id, row), row.next_number)
+        for row in conn.execute(_WITH_OPEN_ORDERS)
+    ]
+
+
+def untold(conn: Connection) -> list[Untold]:
+    """By account, what changed since the app was last known to have been told."""
+    found: dict[int, Untold] = {}
+    for row in conn.execute(_UNTOLD_ORDERS):
+        ref = _ref(row.account_id, row.user_id, row)
+        of_account = found.setdefault(row.account_id, Untold(ref, row.next_number, [], []))
+        of_account.orders.append(to_order(row))
+    for row in conn.execute(_UNTOLD_FILLS):
+        if row.account_id in found:
+            found[row.account_id].fills.append(to_fill(row))
+    return list(found.values())
+
+
+def to_order(row: Any) -> PaperOrder:
+    values = _values(row, _ORDER_FIELDS)
+    for name, kind in _ORDER_ENUMS.items():
+        values[name] = kind(values[name])
+    if values["role"] is not None:
+        values["role"] = OrderRole(values["role"])
+    return PaperOrder(**values)
+
+
+def to_fill(row: Any) -> PaperFill:
+    values = _values(row, _FILL_FIELDS)
+    return PaperFill(**{**values, "side": Side(values["side"])})
+
+
+def _values(row: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    columns = row._mapping
+    return {name: columns[name] for name in names}
+
+
+def _position(row: Any) -> PaperPosition:
+    return PaperPosition(**_values(row, _POSITION_FIELDS))
+
+
+def _account(row: Any) -> PaperAccount:
+    return PaperAccount(
+        id=row.account_id,
+        currency=row.currency,
+        cash=row.cash,
+        reserved=row.reserved,
+        next_number=row.next_number,
+        enabled=row.enabled,
+        respect_size=row.respect_size,
+    )
+
+
+def _ref(account_id: int, user_id: int, row: Any) -> AccountRef:
+    return AccountRef(account_id, user_id, row.broker, row.environment, row.broker_account_id)
