@@ -30,7 +30,7 @@ def bob(alice: Person, app: Flask) -> Person:
 
 def _guarded(app: Flask) -> Iterator[tuple[Rule, str, Case]]:
     for rule in app.url_map.iter_rules():
-        if rule.endpoint in PUBLIC | SELF_GUARDED:
+        if rule.endpoint not in ROUTES:  # open, or missed by the test of the table itself
             continue
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             yield rule, method, ROUTES[rule.endpoint]
