@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Select, func, select, update
+from sqlalchemy.exc import IntegrityError
 
 from app import clock
 from app.domain.errors import Conflict, NotFound
@@ -97,10 +98,7 @@ def create(
         account = _referred(tx, Account, account_id, user_id, "account_id")
         pair = listing(user_id, strategy_id=strategy_id, account_id=account_id)
         if tx.session.scalar(pair) is not None:
-            raise Conflict(
-                f"“{strategy.name}” already trades on “{account.name}”.",
-                code="already_assigned",
-            )
+            raise _already_assigned(f"“{strategy.name}” already trades on “{account.name}”.")
         trader = Trader(
             user_id=user_id,
             strategy_id=strategy_id,
@@ -114,7 +112,10 @@ def create(
         _announce(tx, trader, "trader_created", f"It trades on “{account.name}” from now on.")
         return trader
 
-    return writer.run(work)
+    try:
+        return writer.run(work)
+    except IntegrityError as e:  # another process assigned them in the same moment
+        raise _already_assigned("The strategy already trades on that account.") from e
 
 
 def change(user_id: int, trader_id: int, changes: Mapping[str, Any]) -> Trader:
@@ -242,6 +243,10 @@ def status_event(trader: Trader) -> dict[str, Any]:
         "version": trader.version,
         "deleted": trader.deleted_at is not None,
     }
+
+
+def _already_assigned(detail: str) -> Conflict:
+    return Conflict(detail, code="already_assigned")
 
 
 def _stored(overrides: object, strategy: Strategy) -> dict[str, Any]:
