@@ -17,7 +17,7 @@ import gevent
 from gevent.event import Event as Signal
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from app import clock
+from app import clock, faults
 from app.models.events import Event, EventSeq
 
 log = logging.getLogger(__name__)
@@ -170,12 +170,14 @@ class Dispatcher:
         self._wake.clear()
         while self._queue:
             batch = self._queue.popleft()
+            faults.point("dispatch")
             for subscriber in self._subscribers:
                 try:
                     subscriber(batch)
                 except Exception:  # the loop's edge: the next subscriber gets its events
                     log.exception("event subscriber failed", extra={"events": len(batch)})
             self._handed += batch
+            faults.point("dispatched")
             if len(self._handed) >= 500:
                 self._note()
 

@@ -19,7 +19,7 @@ from gevent.event import AsyncResult, Event
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from app import clock, metrics
+from app import clock, faults, metrics
 from app.brokers import registry
 from app.brokers.base import AccountRef, Broker
 from app.domain.errors import BrokerRefused, BrokerUnavailable, TradingError, Unavailable
@@ -38,11 +38,13 @@ _COMMAND_TIMEOUT_S = 30.0
 _STORAGE_PAUSE_S = 0.5
 _LANES = table(Lane)
 _EXECUTIONS = table(Execution)
-_UNFINISHED = select(Execution.account_id).distinct().where(
-    Execution.status.in_(("pending", "running"))
+_UNFINISHED = (
+    select(Execution.account_id).distinct().where(Execution.status.in_(("pending", "running")))
 )
-_UNSETTLED = select(Order.account_id).distinct().where(
-    Order.status.in_(("submitting", "unknown", "cancel_pending"))
+_UNSETTLED = (
+    select(Order.account_id)
+    .distinct()
+    .where(Order.status.in_(("submitting", "unknown", "cancel_pending")))
 )
 
 
@@ -233,7 +235,9 @@ class _Lane:
         while True:
             attempt = replace(run, calls=list(run.calls), asked=set(run.asked))
             try:
-                return writer.run(partial(execution.proceed, run=attempt, answers=answers))
+                done = writer.run(partial(execution.proceed, run=attempt, answers=answers))
+                faults.point("outcome stored")
+                return done
             except Unavailable:
                 gevent.sleep(_STORAGE_PAUSE_S)
 
@@ -252,6 +256,7 @@ class _Lane:
 def _send(broker: Broker, ref: AccountRef, call: Place | PlaceOco | Cancel) -> Answer:
     """Make one call and sort what came of it by what may exist at the broker."""
     outcome = "accepted"
+    faults.point("intent stored")
     try:
         if isinstance(call, Place):
             report = broker.place_order(ref, call.ticket, client_order_id=call.client_order_id)
@@ -276,6 +281,7 @@ def _send(broker: Broker, ref: AccountRef, call: Place | PlaceOco | Cancel) -> A
         log.exception("broker adapter failed", extra={"account_id": ref.id})
         return Answer(call, error=BrokerUnavailable(str(e)), is_unknown=True)
     finally:
+        faults.point("broker answered")
         metrics.ORDERS.labels(ref.broker, outcome).inc()
 
 

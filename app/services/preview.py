@@ -1,4 +1,4 @@
-"""A dry run: what an alert would do now. The same decoder and the same decision; nothing is sent."""
+"""A dry run: what an alert would do now, by the same decoder and decision; nothing is sent."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, or_, select, update
 
-from app import clock
+from app import clock, faults
 from app.brokers.base import AccountRef, Broker
 from app.domain.errors import TradingError
 from app.domain.trading import BrokerReport, OrderStatus
@@ -55,8 +55,10 @@ def settle(broker: Broker, account: AccountRef, also: Sequence[str] = ()) -> boo
     except TradingError as e:
         log.warning("broker not reachable", extra={"account_id": account.id, "detail": e.detail})
         return False
+    faults.point("reconcile asked")
     proven = [row for row in absent if _is_proof(account, row)]
     writer.run(lambda tx: _take_in(tx, account, report, proven))
+    faults.point("reconciled")
     return len(proven) == len(absent) and not any(
         order.status is OrderStatus.CANCEL_PENDING for order in report.orders
     )

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import cast
 
 from flask import Flask
 
-from app import clock, events
+from app import clock, events, faults
+from app.brokers import registry
+from app.brokers.base import AccountRef, Broker
+from app.brokers.delayed import DelayedBroker
+from app.brokers.paper import PaperBroker
+from app.domain.trading import BrokerReport
 from app.extensions import db, dispatcher, lifecycle, ownership, writer
 from app.marketdata.simulated import SimulatedFeed
 from app.models import Boot
-from app.services import hooks, signals
+from app.services import fills, hooks, signals
 from app.services.executor import executor
 from app.transactions import Tx
+from config import Config
+
+_PAPER = 1
+"""The leader's lock of the one process that matches resting paper orders."""
 
 
 def register(app: Flask) -> None:
+    config: Config = app.config["JUST_TRADES"]
     with app.app_context():
         engine = db.engine
 
@@ -28,10 +39,27 @@ def register(app: Flask) -> None:
     lifecycle.add("writer", lambda: None, writer.close)
     lifecycle.add("outbox", start_outbox, dispatcher.stop)
     hooks.clear()
+    faults.arm(config.fault_point)
     feed = SimulatedFeed()
+    paper = PaperBroker(writer, feed, leads=lambda: ownership.lead(_PAPER))
+    paper.subscribe(_take_in)
+    registry.register("paper", _as_configured(paper, config))
     executor.price_with(lambda contract: feed.quote(contract) if feed.knows(contract) else None)
     signals.wake_with(executor.wake)
+    lifecycle.add("paper broker", paper.start, paper.stop)
     lifecycle.add("executor", executor.start, executor.stop)
+
+
+def _as_configured(paper: PaperBroker, config: Config) -> Broker:
+    if not config.paper_latency_s:
+        return paper
+    return cast("Broker", DelayedBroker(paper, config.paper_latency_s))
+
+
+def _take_in(account: AccountRef, report: BrokerReport) -> None:
+    """What a broker tells by itself: stored like an answer, and whoever waits looks again."""
+    writer.run(lambda tx: fills.apply(tx, account, report, source="stream"))
+    executor.notify(account.id)
 
 
 def _boot() -> None:
