@@ -31,6 +31,11 @@ def signal(**values: object) -> Signal:
     return found
 
 
+def of(found: Signal, *members: str) -> tuple[object, ...]:
+    """Some members of a signal, to be compared with plain values."""
+    return tuple(getattr(found, member) for member in members)
+
+
 def refusal(
     body: str | bytes, content_type: str | None = None, symbol: str | None = None
 ) -> BadAlert:

@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.signals import Action, Signal, Target, decode
 from app.domain.signals.words import ACTIONS, NEUTRAL
-from tests.unit.domain.signals.alerts import fields, one, read, refused, signal
+from tests.unit.domain.signals.alerts import fields, of, one, read, refused, signal
 
 _ACTION_NAMES = [
     "action",
@@ -91,7 +91,7 @@ def test_an_empty_value_leaves_the_word_to_the_next_name(empty: str | None) -> N
     body = {"action": empty, "side": "sell", "symbol": empty, "ticker": "ES", "qty": empty}
     found = one(json.dumps(body | {"contracts": 4}))
 
-    assert (found.action, found.symbol, found.quantity) == (Action.SELL, "ES", 4)
+    assert of(found, "action", "symbol", "quantity") == (Action.SELL, "ES", 4)
 
 
 @pytest.mark.parametrize("name", ["market_position", "position", "sentiment"])
@@ -132,7 +132,7 @@ def test_every_name_of_the_stop_loss_is_read(name: str) -> None:
 def test_objects_for_take_profit_and_stop_loss_give_their_prices() -> None:
     found = signal(takeProfit={"limitPrice": 4600.5}, stopLoss={"type": "stop", "stopPrice": 4400})
 
-    assert (found.take_profit, found.stop_loss) == (Decimal("4600.5"), 4400)
+    assert of(found, "take_profit", "stop_loss") == (Decimal("4600.5"), 4400)
 
 
 @pytest.mark.parametrize("name", ["interval", "timeframe"])
@@ -149,7 +149,7 @@ def test_every_name_of_the_order_id_is_read(name: str) -> None:
 def test_every_name_of_the_stop_price_is_read(name: str) -> None:
     found = signal(type="stop", **{name: "4510"})
 
-    assert (found.order_type, found.stop_price) == ("stop", 4510)
+    assert of(found, "order_type", "stop_price") == ("stop", 4510)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_positions_inside_a_market_object_are_read() -> None:
 def test_the_top_level_wins_over_nested_objects() -> None:
     found = one(_dumped(action="buy", symbol="ES", order={"action": "sell", "quantity": 2}))
 
-    assert (found.action, found.quantity) == (Action.BUY, 2)
+    assert of(found, "action", "quantity") == (Action.BUY, 2)
 
 
 def test_only_one_level_is_searched() -> None:

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from app.domain.signals import Action, Target
-from tests.unit.domain.signals.alerts import fields, refused, signal
+from tests.unit.domain.signals.alerts import fields, of, refused, signal
 
 _ANY = [None, "long", "short", "flat"]
 
@@ -38,7 +38,7 @@ def test_a_target_on_the_side_of_the_action_is_an_entry(
         action=action, market_position=target, prev_market_position=previous, contracts=2
     )
 
-    assert (found.action, found.quantity, found.target) == (action, 2, target)
+    assert of(found, "action", "quantity", "target") == (action, 2, target)
     assert found.previous == previous
     assert not found.reduce_only
 
@@ -53,7 +53,7 @@ def test_a_target_on_the_other_side_is_a_partial_exit(
         action=action, market_position=target, prev_market_position=previous, contracts=1
     )
 
-    assert (found.action, found.quantity, found.reduce_only) == (action, 1, True)
+    assert of(found, "action", "quantity", "reduce_only") == (action, 1, True)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_fills_of_a_tradingview_strategy(
     )
 
     assert (found.action, found.reduce_only) == (action, reduce_only), situation
-    assert (found.target, found.target_size) == (target, size)
-    assert (found.previous, found.previous_size) == (previous, previous_size)
+    assert of(found, "target", "target_size") == (target, size)
+    assert of(found, "previous", "previous_size") == (previous, previous_size)
     assert found.quantity == (None if action is Action.CLOSE else contracts)
 
 
