@@ -5,7 +5,7 @@ CME Globex opens its trading day at 17:00 Chicago time, the week on Sunday.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 _CHICAGO = ZoneInfo("America/Chicago")
@@ -23,6 +23,17 @@ def week_start(at: datetime) -> datetime:
     start = _local_start(at)
     since_sunday = (start.weekday() - _SUNDAY) % 7
     return (start - timedelta(days=since_sunday)).astimezone(UTC)
+
+
+def date_of(at: datetime) -> date:
+    """The trading day that ``at`` belongs to, named after the day on which it ends."""
+    return (at.astimezone(_CHICAGO) + timedelta(hours=24 - _OPENS_AT)).date()
+
+
+def date_start(day: date) -> datetime:
+    """When the trading day ``day`` begins: 17:00 in Chicago on the evening before."""
+    evening = datetime.combine(day - timedelta(days=1), time(_OPENS_AT), tzinfo=_CHICAGO)
+    return evening.astimezone(UTC)
 
 
 def _local_start(at: datetime) -> datetime:

@@ -95,10 +95,15 @@ def summary(user_id: int, filters: Filters) -> Summary:
 
 def performance(user_id: int, filters: Filters) -> tuple[str, list[Point]]:
     """The currency, and at most ``MOST_POINTS`` points for a chart, oldest first."""
-    currencies = _currencies(user_id)
-    currency = filters.currency or (currencies[0] if currencies else "USD")
+    currency = currency_of(user_id, filters)
     rows = closed(user_id, replace(filters, currency=currency))
     return currency, thinned(curve((row.closed_at, row.net) for row in rows))
+
+
+def currency_of(user_id: int, filters: Filters) -> str:
+    """The currency that figures are of: the filter's, else the one with most trades."""
+    currencies = _currencies(user_id)
+    return filters.currency or (currencies[0] if currencies else "USD")
 
 
 def closed(user_id: int, filters: Filters) -> Sequence[Any]:
