@@ -304,7 +304,13 @@ class PaperBroker:
                 if not self._engine.knows(account.id):
                     self._load(account.id)
                 seen = self._engine.account(account.id).next_number
-                step = verb(clock.now())
+                try:
+                    step = verb(clock.now())
+                except BrokerRefused:
+                    if self._is_stored(account.id, seen):
+                        raise
+                    self._engine.forget(account.id)
+                    continue
                 if not step or self._store(account, step, seen):
                     return step
         raise BrokerUnavailable("The account is changed by others all the time")
@@ -318,6 +324,8 @@ class PaperBroker:
 
         try:
             self._writer.run(work)
+        except IntegrityError:
+            raise  # nothing was stored, and the state is not in doubt
         except storage.Outdated:
             self._engine.forget(account.id)
             return False
@@ -337,6 +345,12 @@ class PaperBroker:
             raise _unknown_account()
         self._told[account_id] = max(state.told, self._told.get(account_id, 0))
         self._engine.restore(state.account, state.positions, state.orders)
+
+    def _is_stored(self, account_id: int, seen: int) -> bool:
+        """Whether the database still says what a refusal was based on."""
+        with self._writer.read() as connection:
+            stored = storage.read_account(connection, account_id)
+        return stored is not None and stored.next_number == seen
 
     def _stored(self, account: AccountRef, ids: tuple[str, ...]) -> BrokerReport:
         """What the database knows of these orders, their legs and their fills."""
