@@ -16,6 +16,27 @@ from app.web.forms import Form, submit
 
 bp = Blueprint("settings", __name__, url_prefix="/settings")
 
+_BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("FxiOS/", "Firefox"),
+    ("CriOS/", "Chrome"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+    ("curl/", "curl"),
+    ("python", "Python"),
+    ("Python", "Python"),
+)
+_SYSTEMS = (
+    ("Windows", "Windows"),
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Mac OS X", "macOS"),
+    ("Linux", "Linux"),
+)
+
 
 @bp.get("/")
 def show() -> ResponseReturnValue:
@@ -75,6 +96,14 @@ def revoke_api_key(key_id: int) -> ResponseReturnValue:
     return _done("The key is revoked.")
 
 
+def browser(user_agent: str) -> str:
+    """What a person calls it: ``Firefox on Windows``. Many pretend to be others too, so the more
+    particular names are looked for first."""
+    name = next((word for sign, word in _BROWSERS if sign in user_agent), "Unknown program")
+    system = next((word for sign, word in _SYSTEMS if sign in user_agent), "")
+    return f"{name} on {system}" if system else name
+
+
 def _done(message: str) -> ResponseReturnValue:
     flash(message)
     return redirect("/settings/")
@@ -83,14 +112,15 @@ def _done(message: str) -> ResponseReturnValue:
 def _render(*, new_key: str = "", **forms: Form) -> ResponseReturnValue:
     """The page; ``forms``: those that are shown again, by name."""
     identity = current_identity()
-    user = users.get(identity.id)
+    user, signed_in = users.get(identity.id), sessions.listing(identity.id)
     shown: dict[str, Any] = {name: Form() for name in ("profile", "password", "api_key")}
     page = render_template(
         "pages/settings.html",
         user=user,
         forms=shown | forms,
         zones=[(zone, zone) for zone in users.zones()],
-        sessions=sessions.listing(identity.id),
+        sessions=signed_in,
+        browsers={s.id: browser(s.user_agent) for s in signed_in},
         session_id=identity.session_id,
         api_keys=api_keys.listing(identity.id),
         scopes=[s for s in ("read", "trade", "admin") if s in identity.scopes],

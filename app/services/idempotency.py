@@ -61,12 +61,6 @@ def forget(user_id: int, key: str) -> None:
     writer.run(lambda tx: tx.conn.execute(statement))
 
 
-def purge() -> int:
-    """Delete what is older than a day; how many rows."""
-    statement = delete(IdempotencyKey).where(IdempotencyKey.expires_at <= clock.now())
-    return writer.run(lambda tx: tx.conn.execute(statement).rowcount)
-
-
 def _claim(tx: Tx, user_id: int, key: str, request_hash: str) -> IdempotencyKey | None:
     now = clock.now()
     row = tx.session.scalar(

@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from app.pages.settings import browser
 from app.web.auth import local_path
 from tests.people import PASSWORD, log_in, register
 
@@ -187,3 +188,17 @@ def test_another_session_is_ended(app: Flask) -> None:
 
     assert other.get("/settings/").status_code == 302
     assert alice.client.get("/settings/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "words"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0", "Firefox on Linux"),
+        ("Mozilla/5.0 (Windows NT 10.0) Chrome/142.0 Safari/537.36 Edg/142.0", "Edge on Windows"),
+        ("Mozilla/5.0 (iPhone; like Mac OS X) Mobile Safari/604.1", "Safari on iPhone"),
+        ("curl/8.5.0", "curl"),
+        ("", "Unknown program"),
+    ],
+)  # fmt: skip
+def test_a_browser_is_called_as_people_call_it(user_agent: str, words: str) -> None:
+    assert browser(user_agent) == words
