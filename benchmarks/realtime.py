@@ -4,7 +4,6 @@ Everything runs in this process (server, clients, load) on a database of its own
 include the clients' own work.
 """
 
-# ruff: noqa: E402 (nothing may be imported before the patch)
 from gevent import monkey
 
 monkey.patch_all()
