@@ -181,7 +181,7 @@ def play(steps: list[str | int], turns: list[int]) -> tuple[Stored, Browser]:
     return stored, browser
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(STEPS, TURNS)
 def test_sequence_and_resume_give_every_event_once_and_in_order(
     steps: list[str | int], turns: list[int]
@@ -198,6 +198,7 @@ def test_sequence_and_resume_give_every_event_once_and_in_order(
             asked.remove(start)
 
 
+@settings(deadline=None)
 @given(STEPS, TURNS)
 def test_client_that_is_told_to_resync_sees_nothing_twice(
     steps: list[str | int], turns: list[int]
