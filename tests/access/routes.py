@@ -33,6 +33,7 @@ ADMIN = Case(admin=True)
 
 _ACCOUNT = _of("account_id", "account")
 _RECORDER = _of("recorder_id", "strategy")
+_STRATEGY_PAGE = _of("strategy_id", "strategy")
 _TRADER = _of("trader_id", "trader")
 _SIGNAL = _of("signal_id", "signal")
 
@@ -119,7 +120,7 @@ ROUTES: dict[str, Case] = {
     "api.control_center.kill_switch": Case(body={"on": True}),
     "api.analytics.overview": OWN,
     "api.analytics.chart_data": OWN,
-    "api.analytics.of_strategy": Case({"strategy_id": "strategy"}),
+    "api.analytics.of_strategy": _STRATEGY_PAGE,
     "auth.logout": OWN,
     "settings.show": OWN,
     "settings.save_profile": OWN,
@@ -136,6 +137,35 @@ ROUTES: dict[str, Case] = {
     "guide.open_account": OWN,
     "guide.make_strategy": OWN,
     "guide.send": OWN,
+    "recorders.index": OWN,
+    "recorders.new": OWN,
+    "recorders.create": OWN,
+    "recorders.import_document": OWN,
+    "recorders.show_effect": OWN,
+    "recorders.show": _STRATEGY_PAGE,
+    "recorders.edit": _STRATEGY_PAGE,
+    "recorders.save": _STRATEGY_PAGE,
+    "recorders.clone": _STRATEGY_PAGE,
+    "recorders.export": _STRATEGY_PAGE,
+    "recorders.delete": _STRATEGY_PAGE,
+    "recorders.enable": _STRATEGY_PAGE,
+    "recorders.disable": _STRATEGY_PAGE,
+    "recorders.start": _STRATEGY_PAGE,
+    "recorders.stop": _STRATEGY_PAGE,
+    "recorders.rotate_webhook": _STRATEGY_PAGE,
+    "recorders.test_alert": _STRATEGY_PAGE,
+    "accounts.index": OWN,
+    "accounts.list_part": OWN,
+    "accounts.new": OWN,
+    "accounts.create": OWN,
+    "accounts.show": _ACCOUNT,
+    "accounts.state_part": _ACCOUNT,
+    "accounts.rename": _ACCOUNT,
+    "accounts.flatten": _ACCOUNT,
+    "accounts.kill_switch": _ACCOUNT,
+    "accounts.delete": _ACCOUNT,
+    "logs.index": OWN,
+    "logs.lines_part": OWN,
     "signals.index": OWN,
     "signals.list_part": OWN,
     "signals.show": _SIGNAL,
