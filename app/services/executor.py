@@ -325,7 +325,8 @@ def _claim(account_id: int) -> bool:
             set_={"owner": ownership.boot},
             where=_LANES.c.owner.is_not_distinct_from(owner),
         )
-        return tx.conn.execute(claim).rowcount == 1
+        # PostgreSQL's driver does not count the rows of an insert.
+        return tx.conn.scalar(claim.returning(_LANES.c.account_id)) is not None
 
     return writer.run(work)
 
