@@ -317,13 +317,9 @@ class PaperBroker:
 
     def _store(self, account: AccountRef, step: Step, seen: int) -> bool:
         """False: the state was old; it is forgotten and nothing was stored."""
-        told = self._told.get(account.id, 0)
-
-        def work(tx: Tx) -> None:
-            storage.store(tx.conn, step, account.user_id, seen=seen, told=told)
-
+        work = storage.Work(step, account.user_id, seen, self._told.get(account.id, 0))
         try:
-            self._writer.run(work)
+            self._writer.run_batched(storage.store, work)
         except IntegrityError:
             raise  # nothing was stored, and the state is not in doubt
         except storage.Outdated:

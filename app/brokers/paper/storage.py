@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from app.brokers.base import AccountRef
 from app.domain.matching import (
@@ -30,6 +31,7 @@ from app.models import (
     PaperPositionRow,
 )
 from app.models.base import table
+from app.transactions import Tx
 
 _OWNERS = table(Account)
 _ACCOUNTS = table(PaperAccountRow)
@@ -49,9 +51,9 @@ _ORDER_ENUMS: dict[str, type[Enum]] = {
     "status": OrderStatus,
     "origin": Origin,
 }
+_ORDER_PLAIN = tuple(name for name in _ORDER_FIELDS if name not in (*_ORDER_ENUMS, "role"))
 _CHANGING = (
     "quantity",
-    "status",
     "priority",
     "active_at",
     "limit_price",
@@ -75,14 +77,9 @@ _SAVE_ACCOUNT = update(_ACCOUNTS).where(
 _SAVE_ORDER = update(_ORDERS).where(
     _ORDERS.c.account_id == bindparam("of_account"), _ORDERS.c.number == bindparam("of_number")
 )
-_SAVE_POSITION = update(_POSITIONS).where(
-    _POSITIONS.c.account_id == bindparam("of_account"),
-    _POSITIONS.c.contract == bindparam("of_contract"),
-)
 _NOTE_TOLD = update(_ACCOUNTS).where(_ACCOUNTS.c.account_id == bindparam("of_account"))
 _ADD_ORDER = insert(_ORDERS)
 _ADD_FILL = insert(_FILLS)
-_ADD_POSITION = insert(_POSITIONS)
 _ADD_ENTRY = insert(_LEDGER)
 
 _ACCOUNT = select(_ACCOUNTS).where(_ACCOUNTS.c.account_id == bindparam("account"))
@@ -157,6 +154,22 @@ _UNTOLD_FILLS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A step to be stored. ``seen`` is the account's next number on which it was worked out,
+    ``told`` the number up to which the app was told of the account."""
+
+    step: Step
+    user_id: int
+    seen: int
+    told: int
+
+    @property
+    def at(self) -> datetime:
+        step = self.step
+        return step.orders[0].updated_at if step.orders else step.ledger[0].at
+
+
 class Outdated(Exception):
     """The account changed since its state was read; nothing was stored."""
 
@@ -184,32 +197,22 @@ class Untold:
 # Writing
 
 
-def store(conn: Connection, step: Step, user_id: int, *, seen: int, told: int) -> None:
-    """Write one step. ``seen`` is the account's next number on which the step was worked out.
+def store(tx: Tx, works: list[Work]) -> list[None]:
+    """Write steps of different accounts, each statement once for all of them.
 
     Raises:
-        Outdated: another process was faster.
+        Outdated: one of the accounts was changed by another process; nothing is stored.
     """
-    account, at = step.account, _time_of(step)
-    saved = conn.execute(
-        _SAVE_ACCOUNT,
-        {
-            "of_account": account.id,
-            "seen_number": seen,
-            "cash": account.cash,
-            "reserved": account.reserved,
-            "next_number": account.next_number,
-            "told_number": told,
-            "updated_at": at,
-        },
-    )
-    if saved.rowcount != 1:
+    conn = tx.conn
+    saved = conn.execute(_SAVE_ACCOUNT, [_account_row(work) for work in works])
+    if saved.rowcount != len(works):
         raise Outdated
-    _store_orders(conn, step, user_id, seen)
-    if step.position is not None:
-        _store_position(conn, step.position, user_id, at)
-    _add(conn, _ADD_FILL, _FILL_FIELDS, step.fills, user_id)
-    _add(conn, _ADD_ENTRY, _LEDGER_FIELDS, step.ledger, user_id)
+    _execute(conn, _ADD_ORDER, [row for work in works for row in _added_rows(work)])
+    _execute(conn, _SAVE_ORDER, [row for work in works for row in _changed_rows(work)])
+    _execute(conn, _put_position(conn), [_position_row(w) for w in works if w.step.position])
+    _execute(conn, _ADD_FILL, [_fact(f, _FILL_FIELDS, w) for w in works for f in w.step.fills])
+    _execute(conn, _ADD_ENTRY, [_fact(e, _LEDGER_FIELDS, w) for w in works for e in w.step.ledger])
+    return [None] * len(works)
 
 
 def open_account(conn: Connection, step: Step, user_id: int, at: datetime) -> None:
@@ -230,7 +233,8 @@ def open_account(conn: Connection, step: Step, user_id: int, at: datetime) -> No
             updated_at=at,
         )
     )
-    _add(conn, _ADD_ENTRY, _LEDGER_FIELDS, step.ledger, user_id)
+    work = Work(step, user_id, seen=1, told=0)
+    _execute(conn, _ADD_ENTRY, [_fact(entry, _LEDGER_FIELDS, work) for entry in step.ledger])
 
 
 def note_told(conn: Connection, told: dict[int, int]) -> None:
@@ -246,65 +250,78 @@ def owner_of(conn: Connection, account_id: int) -> int | None:
     return conn.scalar(select(_OWNERS.c.user_id).where(_OWNERS.c.id == account_id))
 
 
-def _store_orders(conn: Connection, step: Step, user_id: int, seen: int) -> None:
-    added: list[PaperOrder] = []
-    changed: list[PaperOrder] = []
-    for order in step.orders:
-        (added if order.number >= seen else changed).append(order)
-    mark = step.account.next_number
-    if added:
-        rows = [_row(order, _ORDER_FIELDS, user_id=user_id, changed_number=mark) for order in added]
-        conn.execute(_ADD_ORDER, rows)
-    if changed:
-        rows = [
-            _row(
-                order,
-                _CHANGING,
-                of_account=order.account_id,
-                of_number=order.number,
-                changed_number=mark,
-            )
-            for order in changed
-        ]
-        conn.execute(_SAVE_ORDER, rows)
-
-
-def _store_position(conn: Connection, position: PaperPosition, user_id: int, at: datetime) -> None:
-    values = _row(position, _POSITION_FIELDS, updated_at=at)
-    keys = {"of_account": position.account_id, "of_contract": position.contract}
-    if conn.execute(_SAVE_POSITION, {**values, **keys}).rowcount == 0:
-        conn.execute(_ADD_POSITION, {**values, "user_id": user_id, "created_at": at})
-
-
-def _add(
-    conn: Connection,
-    statement: Any,
-    names: tuple[str, ...],
-    records: Iterable[PaperFill | LedgerEntry],
-    user_id: int,
-) -> None:
-    rows = [
-        _row(record, names, user_id=user_id, created_at=record.at, updated_at=record.at)
-        for record in records
-    ]
+def _execute(conn: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
     if rows:
         conn.execute(statement, rows)
 
 
-def _row(record: Any, names: tuple[str, ...], **more: Any) -> dict[str, Any]:
-    values = {name: _plain(getattr(record, name)) for name in names}
-    values.update(more)
-    return values
+def _account_row(work: Work) -> dict[str, Any]:
+    account = work.step.account
+    return {
+        "of_account": account.id,
+        "seen_number": work.seen,
+        "cash": account.cash,
+        "reserved": account.reserved,
+        "next_number": account.next_number,
+        "told_number": work.told,
+        "updated_at": work.at,
+    }
 
 
-def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, Enum) else value
+def _added_rows(work: Work) -> Iterator[dict[str, Any]]:
+    mark = work.step.account.next_number
+    for order in work.step.orders:
+        if order.number >= work.seen:
+            row = _row(order, _ORDER_PLAIN, _ORDER_ENUMS)
+            row["role"] = order.role.value if order.role is not None else None
+            row["user_id"] = work.user_id
+            row["changed_number"] = mark
+            yield row
 
 
-def _time_of(step: Step) -> datetime:
-    if step.orders:
-        return step.orders[0].updated_at
-    return step.ledger[0].at
+def _changed_rows(work: Work) -> Iterator[dict[str, Any]]:
+    mark = work.step.account.next_number
+    for order in work.step.orders:
+        if order.number < work.seen:
+            row = _row(order, _CHANGING, ("status",))
+            row["of_account"] = order.account_id
+            row["of_number"] = order.number
+            row["changed_number"] = mark
+            yield row
+
+
+def _position_row(work: Work) -> dict[str, Any]:
+    row = _row(work.step.position, _POSITION_FIELDS)
+    return {**row, "user_id": work.user_id, "created_at": work.at, "updated_at": work.at}
+
+
+def _fact(record: PaperFill | LedgerEntry, names: tuple[str, ...], work: Work) -> dict[str, Any]:
+    row = _row(record, names)
+    if isinstance(record, PaperFill):
+        row["side"] = record.side.value
+    row["user_id"] = work.user_id
+    row["created_at"] = row["updated_at"] = record.at
+    return row
+
+
+def _row(record: Any, names: Iterable[str], enums: Iterable[str] = ()) -> dict[str, Any]:
+    row = {name: getattr(record, name) for name in names}
+    for name in enums:
+        row[name] = getattr(record, name).value
+    return row
+
+
+def _put_position(conn: Connection) -> Any:
+    return _PUT_POSITION[conn.dialect.name]
+
+
+def _upsert(insert_of: Any) -> Any:
+    statement = insert_of(_POSITIONS)
+    changed = {n: statement.excluded[n] for n in (*_POSITION_FIELDS[2:], "updated_at")}
+    return statement.on_conflict_do_update(index_elements=["account_id", "contract"], set_=changed)
+
+
+_PUT_POSITION = {"sqlite": _upsert(sqlite.insert), "postgresql": _upsert(postgresql.insert)}
 
 
 # Reading

@@ -32,6 +32,7 @@ from tests import factories
 from tests.contract.brokers import CONTRACT, PaperRig, paper, ref
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 @pytest.fixture
@@ -139,13 +140,13 @@ class LameWriter:
         self.runs = 0
         self.read = writer.read
 
-    def run(self, work: Callable[[Tx], T]) -> T:
+    def run_batched(self, work: Callable[[Tx, list[Item]], list[T]], item: Item) -> T:
         self.runs += 1
         if not self.failures:
-            return writer.run(work)
+            return writer.run_batched(work, item)
         self.failures -= 1
         if self.after_commit:
-            writer.run(work)
+            writer.run_batched(work, item)
         raise Unavailable("the database is away")
 
 
