@@ -15,7 +15,6 @@ from app.extensions import (
     db,
     dispatcher,
     lifecycle,
-    limiter,
     login_manager,
     ownership,
     socketio,
@@ -23,7 +22,7 @@ from app.extensions import (
 )
 from app.json import DecimalProvider
 from app.models import engine as engines
-from app.web import auth, errors, headers, operations, requests
+from app.web import attempts, auth, errors, headers, operations, requests
 from config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,8 +54,7 @@ def create_app(config: Config) -> APIFlask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     login_manager.init_app(app)
     csrf.init_app(app)
-    limiter.init_app(app)
-    for part in (requests, headers, operations, auth):
+    for part in (requests, headers, operations, attempts, auth):
         part.register(app)
     # In the order in which they start: what the services keep running, then who asks for it.
     for part in (services, webhooks, api, pages, realtime, jobs):
@@ -80,9 +78,6 @@ def _configure(app: Flask, config: Config) -> None:
         MAX_CONTENT_LENGTH=1024 * 1024,
         WTF_CSRF_TIME_LIMIT=None,
         WTF_CSRF_CHECK_DEFAULT=False,
-        RATELIMIT_STORAGE_URI=config.redis_url or "memory://",
-        RATELIMIT_HEADERS_ENABLED=False,
-        RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=bool(config.redis_url),
         SEND_FILE_MAX_AGE_DEFAULT=3600,
     )
 

@@ -18,6 +18,8 @@ from gevent.event import Event as Signal
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from app import clock, faults
+from app.models.base import table
+from app.models.bulk import BulkInsert
 from app.models.events import Event, EventSeq
 
 log = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ _RAISE = (
     .values(seq=EventSeq.seq + bindparam("by"))
     .returning(EventSeq.seq)
 )
-_INSERT = insert(Event)
+_EVENTS = BulkInsert(table(Event), ("user_id", "seq", "type", "at", "request_id", "data"))
 _UNPUBLISHED = select(Event).where(Event.published_at.is_(None)).order_by(Event.id)
 _MARK_INTERVAL_S = 0.2
 
@@ -88,8 +90,8 @@ def seal(conn: Connection, pending: list[Pending]) -> list[Published]:
     for p in pending:
         numbers[p.user_id] += 1
         sealed.append(Published(p.user_id, numbers[p.user_id], p.type, at, p.request_id, p.data))
-    conn.execute(
-        _INSERT,
+    _EVENTS.execute(
+        conn,
         [
             {
                 "user_id": e.user_id,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from flask_limiter import Limiter
-from flask_limiter.util import get_remote_address
 from flask_login import LoginManager
 from flask_socketio import SocketIO
 from flask_wtf import CSRFProtect
@@ -16,7 +14,6 @@ from app.transactions import Writer
 
 login_manager = LoginManager()
 csrf = CSRFProtect()
-limiter = Limiter(key_func=get_remote_address)
 socketio = SocketIO()
 writer = Writer()
 dispatcher = Dispatcher()
@@ -28,7 +25,6 @@ __all__ = [
     "db",
     "dispatcher",
     "lifecycle",
-    "limiter",
     "login_manager",
     "ownership",
     "socketio",

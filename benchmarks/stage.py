@@ -44,7 +44,7 @@ def process(arguments: Sequence[str], **environment: str) -> Iterator[tuple[Any,
         cwd=ROOT,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=None if os.environ.get("BENCH_STDERR") else subprocess.DEVNULL,
         text=True,
     )
     try:

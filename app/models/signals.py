@@ -57,6 +57,7 @@ class AlertKey(Model):
 
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
     signal_id: Mapped[int] = mapped_column(BigId)
+    claimed_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
 
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, insert, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import bindparam, update
 
 from app import clock, events, faults
 from app.domain.errors import NotFound
@@ -24,6 +23,7 @@ from app.extensions import writer
 from app.models import AlertKey, Execution
 from app.models import Signal as SignalRow
 from app.models.base import table
+from app.models.bulk import BulkInsert
 from app.models.engine import reserve_ids
 from app.services import hooks
 from app.services.hooks import Hook
@@ -206,28 +206,62 @@ _TRADERS = (
 )
 _HOLDERS = "SELECT key, signal_id FROM alert_keys WHERE key IN ('%s')"
 _SIGNAL_TABLE = table(SignalRow)
-_SIGNALS = insert(_SIGNAL_TABLE)
-_EXECUTIONS = insert(table(Execution))
+_SIGNALS = BulkInsert(
+    _SIGNAL_TABLE,
+    (
+        "id",
+        "user_id",
+        "strategy_id",
+        "received_at",
+        "status",
+        "reason",
+        "field",
+        "detail",
+        "answer",
+        "raw_body",
+        "content_type",
+        "source_address",
+        "request_id",
+        "parsed",
+        "warnings",
+        "fired_at",
+        "decode_us",
+        "repeats",
+        "created_at",
+        "updated_at",
+    ),
+)
+_EXECUTIONS = BulkInsert(
+    table(Execution),
+    (
+        "user_id",
+        "signal_id",
+        "index_in_alert",
+        "strategy_id",
+        "trader_id",
+        "account_id",
+        "status",
+        "received_at",
+        "attempts",
+        "plan",
+        "step",
+        "trace",
+        "created_at",
+        "updated_at",
+    ),
+)
+_KEYS = BulkInsert(
+    table(AlertKey),
+    ("key", "signal_id", "claimed_at", "expires_at"),
+    # A key is taken where it is free or has expired before the alert that wants it came.
+    "ON CONFLICT (key) DO UPDATE SET signal_id = excluded.signal_id,"
+    " expires_at = excluded.expires_at WHERE alert_keys.expires_at <= excluded.claimed_at",
+)
 _AS_DUPLICATE = (
     update(_SIGNAL_TABLE)
     .where(_SIGNAL_TABLE.c.id == bindparam("of_id"))
     .values(status="duplicate", answer=200, duplicate_of=bindparam("of"))
 )
-
-
-def _claim_statement(dialect: Any) -> Any:
-    statement = dialect.insert(AlertKey)
-    return statement.on_conflict_do_update(
-        index_elements=["key"],
-        set_={
-            "signal_id": statement.excluded.signal_id,
-            "expires_at": statement.excluded.expires_at,
-        },
-        where=AlertKey.expires_at <= bindparam("now"),
-    )
-
-
-_CLAIMS = {"sqlite": _claim_statement(sqlite), "postgresql": _claim_statement(postgresql)}
 
 
 def _store(tx: Tx, items: list[_Intake]) -> list[Receipt | _Stale]:
@@ -247,7 +281,7 @@ def _store_fresh(tx: Tx, items: list[_Intake]) -> dict[int, Receipt | _Stale]:
             )
     signal_ids = reserve_ids(tx.conn, "signals", len(items))
     rows = [_row(item, signal_id) for item, signal_id in zip(items, signal_ids, strict=True)]
-    tx.conn.execute(_SIGNALS, rows)
+    _SIGNALS.execute(tx.conn, rows)
     firsts = _claim_keys(tx, items, signal_ids)
     receipts: dict[int, Receipt | _Stale] = {}
     executions: list[dict[str, Any]] = []
@@ -267,7 +301,7 @@ def _store_fresh(tx: Tx, items: list[_Intake]) -> dict[int, Receipt | _Stale]:
             request_id=item.alert.request_id,
         )
     if executions:
-        tx.conn.execute(_EXECUTIONS, executions)
+        _EXECUTIONS.execute(tx.conn, executions)
         tx.after_commit(lambda: _wake(accounts))
     return receipts
 
@@ -289,6 +323,7 @@ def _strategy_ids(items: list[_Intake]) -> str:
 
 def _row(item: _Intake, signal_id: int) -> dict[str, Any]:
     signals = item.verdict.decoded.signals
+    now = clock.now()
     return {
         "id": signal_id,
         "user_id": item.hook.user_id,
@@ -308,6 +343,8 @@ def _row(item: _Intake, signal_id: int) -> dict[str, Any]:
         "fired_at": signals[0].fired_at if signals else None,
         "decode_us": item.decode_us,
         "repeats": item.repeats,
+        "created_at": now,
+        "updated_at": now,
     }
 
 
@@ -324,13 +361,16 @@ def _claim_keys(tx: Tx, items: list[_Intake], signal_ids: list[int]) -> dict[int
             wanted.append((item.key, signal_id))
             claims.setdefault(
                 item.key,
-                {"key": item.key, "signal_id": signal_id, "expires_at": item.key_expires_at},
+                {
+                    "key": item.key,
+                    "signal_id": signal_id,
+                    "claimed_at": item.alert.received_at,
+                    "expires_at": item.key_expires_at,
+                },
             )
     if not claims:
         return {}
-    now = clock.now()
-    statement = _CLAIMS[tx.conn.dialect.name]
-    tx.conn.execute(statement, [{**claim, "now": now} for claim in claims.values()])
+    _KEYS.execute(tx.conn, list(claims.values()))
     holders = {
         row.key: row.signal_id for row in tx.conn.exec_driver_sql(_HOLDERS % "','".join(claims))
     }
@@ -343,6 +383,7 @@ def _claim_keys(tx: Tx, items: list[_Intake], signal_ids: list[int]) -> dict[int
 def _execution_rows(
     item: _Intake, signal_id: int, traders: list[tuple[int, int]]
 ) -> Iterable[dict[str, Any]]:
+    now = clock.now()
     for index in range(len(item.verdict.decoded.signals)):
         for trader_id, account_id in traders:
             yield {
@@ -352,7 +393,14 @@ def _execution_rows(
                 "strategy_id": item.hook.strategy_id,
                 "trader_id": trader_id,
                 "account_id": account_id,
+                "status": "pending",
                 "received_at": item.alert.received_at,
+                "attempts": 0,
+                "plan": [],
+                "step": 0,
+                "trace": [],
+                "created_at": now,
+                "updated_at": now,
             }
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 
+from flask import Flask
 from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
+from limits.storage import MemoryStorage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter, RateLimiter
 
 from app import clock
 from app.domain.errors import TooManyRequests
-from app.extensions import limiter
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,15 @@ _NAME_HERE = parse("10 per 15 minutes")
 _NAME = parse("100 per hour")
 _FAILED_HERE = parse("60 per 15 minutes")
 _REGISTER_HERE = parse("100 per 10 minutes")
-_fallback = FixedWindowRateLimiter(MemoryStorage())
+_fallback: RateLimiter = FixedWindowRateLimiter(MemoryStorage())
+_shared = _fallback
+
+
+def register(app: Flask) -> None:
+    """Count in Redis where there is one, so that several processes count together."""
+    global _shared
+    uri = app.config["JUST_TRADES"].redis_url or "memory://"
+    _shared = FixedWindowRateLimiter(storage_from_string(uri))
 
 
 def begin(name: str, address: str) -> None:
@@ -69,8 +77,7 @@ def _refuse(limit: RateLimitItem, *names: str) -> None:
 
 def _limits() -> RateLimiter:
     """The shared count, or one of this process while Redis is away."""
-    shared = limiter.limiter
-    if shared.storage.check():
-        return shared
+    if _shared.storage.check():
+        return _shared
     log.warning("rate limits are counted in this process: the shared storage is away")
     return _fallback
