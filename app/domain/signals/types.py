@@ -34,7 +34,8 @@ class Signal:
 
     ``quantity`` None: not stated (for closes: the whole position). ``quantity_type`` is
     ``fixed_quantity``, ``percent`` or one of the other words of the format. ``target_size`` and
-    ``previous_size`` are absolute. ``side`` is the new side that a ``reverse`` message named.
+    ``previous_size`` are absolute. ``side`` is the new side that a ``reverse`` message named, or
+    the side held that an ``add`` message named.
     """
 
     action: Action

@@ -49,11 +49,14 @@ def test_positions_and_side_are_swapped(target: Target | None, opposite: Target 
     assert (found.target, found.previous, found.side) == (opposite, opposite, opposite)
 
 
-@pytest.mark.parametrize("member", ["take_profit", "stop_loss"])
-def test_the_alerts_own_stop_and_target_are_dropped_with_a_warning(member: str) -> None:
-    plain = Signal(action=Action.BUY, symbol="ES", quantity=Decimal(2))
-    signal = replace(plain, **{member: Decimal(5)})
+_BUY_2_ES = Signal(action=Action.BUY, symbol="ES", quantity=Decimal(2))
 
+
+@pytest.mark.parametrize(
+    "signal",
+    [replace(_BUY_2_ES, take_profit=Decimal(5)), replace(_BUY_2_ES, stop_loss=Decimal(5))],
+)
+def test_the_alerts_own_stop_and_target_are_dropped_with_a_warning(signal: Signal) -> None:
     found, warnings = invert(signal)
 
     assert found == Signal(action=Action.SELL, symbol="ES", quantity=Decimal(2))

@@ -43,6 +43,8 @@ _PLANTED = "hunter2pass"
         '{"NAME":"it"s VALUE","action":"buy"}',
         '{"NAME":\n"VALUE"}',
         '{"NAME":{"a":"VALUE"',
+        '{"NAME":["a","VALUE"',
+        """{'NAME':'a", "VALUE','order':}""",
         '{"comment":"NAME=VALUE"}',
         '{"comment":"say NAME: VALUE"}',
         '{"message":"{\\"NAME\\":\\"VALUE\\",\\"action\\":\\"buy\\"}"}',

@@ -239,14 +239,26 @@ _FILLERS = [
     "%a", "%41", "}", " ", "\t", "\r", "9", "1e", "-", "@1 ", ": order ", ".", "aA", "é", "\x00",
     "x: order buy @ 2 filled on ES. New strategy position is 2\n", "//\n", "\\", "\\u0041",
 ]  # fmt: skip
-_OPENINGS = [
-    "", '{"action":"buy","symbol":"ES","qty":', '{"action":"', "{'a':", '{"message":"', '{"key": ',
-    "buy ES ", "action=", "secret=", "hunter\n", "payload=", "token,", '"',
-]  # fmt: skip
+_AROUND = [
+    ("", ""),
+    ("", '"}'),
+    ('{"action":"buy","symbol":"ES","qty":', ""),
+    ('{"action":"buy","symbol":"ES","qty":', "}"),
+    ('{"action":"buy","symbol":"ES","qty":"', '"}'),
+    ("{'a':", "'}"),
+    ('{"message":"', '"}'),
+    ('{"key": ', ""),
+    ("buy ES ", ""),
+    ("action=", ""),
+    ("secret=", ""),
+    ("hunter\n", ""),
+    ("payload=", ""),
+    ("token,", ""),
+    ('"', '"'),
+]
 
 
-@pytest.mark.parametrize("opening", _OPENINGS)
-@pytest.mark.parametrize("ending", ["", '"}'])
+@pytest.mark.parametrize(("opening", "ending"), _AROUND)
 def test_64_kib_of_anything_are_answered(opening: str, ending: str) -> None:
     for filler in _FILLERS:
         room = 64 * 1024 - len((opening + ending).encode())
