@@ -22,13 +22,13 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "domain": frozenset({"domain"}),
     "models": frozenset({"models", "domain", "clock"}),
     **dict.fromkeys(ADAPTERS, ADAPTERS | GROUND | {"models", "domain"}),
-    "schemas": frozenset({"schemas", "services", "models", "domain", "json"}),
+    "schemas": frozenset({"schemas", "services", "models", "domain", "json", "events"}),
     "services": frozenset({"services", "schemas", "models", "domain"}) | ADAPTERS | GROUND,
     **{
         door: frozenset({door, "web", "services", "schemas", "models", "domain", "json"}) | GROUND
         for door in DOORS
     },
-    "web": frozenset({"web", "services", "domain", "json"}) | GROUND,
+    "web": frozenset({"web", "services", "schemas", "models", "domain", "json"}) | GROUND,
     "transactions": frozenset({"events", "domain", "log"}),
     "events": frozenset({"clock", "models"}),
     "lifecycle": frozenset(),

@@ -3,8 +3,8 @@
 from flask import Flask
 
 from app.extensions import lifecycle
-from app.jobs import housekeeping
 from app.jobs.scheduler import scheduler
+from app.services import housekeeping
 from app.services.executor import executor
 
 
