@@ -266,12 +266,13 @@ def _calendar(query: Query) -> dict[str, Any]:
     chosen = _in_currency(query, of_period=False)
     chosen = replace(chosen, since=date_start(first), until=date_start(after))
     days = breakdown.by_day(current_user_id(), chosen)
+    shown = 7 if any(day.weekday() >= 5 for day in days) else 5
     weeks = _weeks(first, after, days, date_of(query.now))
     nets = days.values()
     return {
         "month_name": f"{_MONTHS[first.month - 1]} {first.year}",
-        "weeks": weeks,
-        "has_weekend": any(day.weekday() >= 5 for day in days),
+        "weeks": [w for w in weeks if any(cell.is_in_month for cell in w[0][:shown])],
+        "days_shown": shown,
         "days_up": sum(net > 0 for net in nets),
         "days_down": sum(net < 0 for net in nets),
         "earlier": query.text(month=f"{first - timedelta(days=1):%Y-%m}"),
@@ -314,10 +315,11 @@ def _shade(net: Decimal | None, largest: Decimal) -> str:
 def _equity(query: Query) -> dict[str, Any]:
     user_id = current_user_id()
     currency, points = dashboard.performance(user_id, query.filters(of_period=True))
+    # The line begins at zero, where the trading day of the first result began.
+    start = [[round(day_start(points[0].at).timestamp(), 3), 0.0, 0.0]] if points else []
     return {
-        "points": [
-            [round(p.at.timestamp(), 3), float(p.equity), -float(p.drawdown)] for p in points
-        ],
+        "points": start
+        + [[round(p.at.timestamp(), 3), float(p.equity), -float(p.drawdown)] for p in points],
         "sentence": _sentence(points, currency),
         "last_points": list(reversed(points[-20:])),
         "unit": currency,
@@ -329,6 +331,8 @@ def _sentence(points: Sequence[Point], currency: str) -> str:
     if not points:
         return "No trade was closed in this period."
     zone = current_identity().zone
+    if len(points) == 1:
+        return f"One trade was closed: {written.signed(points[0].equity, currency)}."
     deepest = max(points, key=lambda p: p.drawdown)
     text = (
         f"Net P&L went from {written.signed(0, currency)} to "

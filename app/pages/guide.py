@@ -67,8 +67,7 @@ class Progress:
 
     @property
     def done(self) -> int:
-        steps = (self.account, self.strategy, self.life, self.position or self.trade)
-        return sum(step is not None for step in steps)
+        return self.now - 1
 
     @property
     def now(self) -> int:
@@ -280,8 +279,6 @@ def _money(leg: Any, size: Decimal, instrument: Instrument, contract: str) -> De
 def _alert(strategy: Strategy, action: str, at: datetime | None) -> dict[str, str]:
     """A body as TradingView would send it. The moment makes each one different from the last."""
     body = {"action": action, "ticker": strategy.symbol or SYMBOL}
-    if action == "buy":
-        body["contracts"] = "1"
     secret = strategies.settings_of(strategy).passphrase
     if secret is not None and at is not None:
         body["passphrase"] = secret

@@ -68,7 +68,7 @@ def create() -> AnyResponse | tuple[str, int]:
             settings=given.settings,
         )
     except (ValidationError, Invalid, NotFound) as e:
-        return _form(None, values, _errors(e)), 422
+        return _form(None, values, _faults(e, values)), 422
     if values["trade_on"]:
         traders.create(
             current_user_id(), strategy_id=made.id, account_id=int(values["trade_on"]), enabled=True
@@ -123,7 +123,7 @@ def save(strategy_id: int) -> AnyResponse | tuple[str, int]:
         given = RecorderChange.model_validate(_body(values))
         strategies.update(current_user_id(), strategy_id, given.changes())
     except (ValidationError, Invalid, NotFound) as e:
-        return _form(strategy, values, _errors(e)), 422
+        return _form(strategy, values, _faults(e, values)), 422
     flash("Saved. It holds from the next signal on; an open position keeps its bracket.")
     return redirect(f"/recorders/{strategy_id}/edit/", 303)
 
@@ -298,7 +298,8 @@ def _effect(values: dict[str, Any]) -> dict[str, Any]:
         settings = _parsed(values["settings"])
         symbol = RecorderIn.model_validate({"name": "-", "symbol": values["symbol"] or None}).symbol
     except (Invalid, ValidationError) as e:
-        return {"effect": None, "fault": next(iter(_errors(e).values()), "")}
+        name, text = next(iter(_errors(e).items()))
+        return {"effect": None, "fault": f"{settings_form.label(name)}: {text}"}
     return {"effect": effect.of_buy(settings, symbol), "fault": ""}
 
 
@@ -370,6 +371,16 @@ def _uploaded() -> Any:
         return json.loads(raw)
     except ValueError as e:
         raise Invalid("This file is not JSON. Choose one that was exported here.") from e
+
+
+def _faults(error: ValidationError | Invalid | NotFound, values: dict[str, Any]) -> dict[str, str]:
+    """Everything that is wrong at once, also what would be found only after this ``error``."""
+    found = _errors(error)
+    try:
+        _parsed(values["settings"])
+    except Invalid as e:
+        found |= _errors(e)
+    return found
 
 
 def _errors(error: ValidationError | Invalid | NotFound) -> dict[str, str]:

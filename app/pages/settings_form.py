@@ -94,6 +94,13 @@ def words(value: Any) -> str:
     return text[:1].upper() + text[1:]
 
 
+def label(path: str) -> str:
+    """What the form calls the setting that an error's path is about."""
+    name = path.removeprefix(f"{AT}.").partition(".")[0]
+    labels = {info.name: info.label for info in describe()}
+    return labels.get(name) or words(name)
+
+
 def _setting(info: SettingInfo, values: Mapping[str, Any], errors: Mapping[str, str]) -> Setting:
     value = values.get(info.name)
     if value is None:

@@ -15,8 +15,12 @@ function seriesOf(points) {
   return [points.map(([at]) => at), points.map(([, equity]) => equity), points.map(([, , drawdown]) => drawdown)];
 }
 
-function whole(unit, format) {
-  return (_plot, values) => values.map((value) => (value === null ? "" : format.signed(String(value), { unit: unit === "USD" ? "" : unit, places: 0 })));
+/** Whole amounts, or cents where the axis spans only a few units. */
+function amounts(format) {
+  return (_plot, values) => {
+    const places = values.at(-1) - values[0] < 4 ? 2 : 0;
+    return values.map((value) => (value === null ? "" : format.signed(value.toFixed(2), { unit: "", places })));
+  };
 }
 
 /** Days, or the time of day where the axis spans no more than two of them. */
@@ -26,7 +30,7 @@ function days(zone, values) {
   return new Intl.DateTimeFormat("en-GB", { timeZone: zone, ...parts });
 }
 
-function axes({ unit, format, showsTime, zone }) {
+function axes({ format, showsTime, zone }) {
   const text = token("--jt-text-3");
   const font = `11px ${token("--jt-font")}`;
   const line = { stroke: token("--jt-line"), width: 1 };
@@ -37,7 +41,7 @@ function axes({ unit, format, showsTime, zone }) {
   };
   return [
     { ...time, show: showsTime },
-    { side: 1, stroke: text, font, grid: line, ticks: { show: false }, size: AXIS_WIDTH, space: showsTime ? 28 : 40, values: whole(unit, format) },
+    { side: 1, stroke: text, font, grid: line, ticks: { show: false }, size: AXIS_WIDTH, space: showsTime ? 28 : 40, values: amounts(format) },
   ];
 }
 
@@ -45,7 +49,7 @@ function build(place, data, { colour, fill, height, range, onMove, ...rest }) {
   const options = {
     width: Math.max(place.clientWidth, 100),
     height,
-    padding: [8, 0, 0, 16],
+    padding: [8, 0, 6, 16],
     legend: { show: false },
     cursor: { sync: { key: "equity" }, y: false, points: { size: 7 }, drag: { x: false, y: false } },
     scales: { x: { time: true }, y: { range } },
