@@ -9,15 +9,18 @@ from werkzeug.exceptions import HTTPException
 
 from app.extensions import db
 from app.pages import (
+    accounts,
     components,
     dashboard,
     filters,
     guide,
+    kill_switch,
     logs,
     recorders,
     settings,
     sign_in,
     signals,
+    traders,
 )
 from app.services.event_stream import EventStream
 from app.web import auth
@@ -26,10 +29,13 @@ PAGES = (
     dashboard.bp,
     recorders.bp,
     guide.bp,
+    kill_switch.bp,
     sign_in.bp,
     settings.bp,
     signals.bp,
     logs.bp,
+    accounts.bp,
+    traders.bp,
 )
 
 NAVIGATION = (
