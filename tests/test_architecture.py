@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         for door in DOORS
     },
     "web": frozenset({"web", "services", "schemas", "models", "domain", "json"}) | GROUND,
-    "transactions": frozenset({"events", "domain", "faults", "log"}),
+    "transactions": frozenset({"events", "domain", "faults", "log", "models"}),
     "events": frozenset({"clock", "faults", "models"}),
     "faults": frozenset(),
     "lifecycle": frozenset(),
