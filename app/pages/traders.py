@@ -69,16 +69,16 @@ class Shown:
         return "on", "Takes alerts"
 
     @property
-    def ask(self) -> str:
-        """What to ask before the switch is turned; empty where turning it harms nothing."""
+    def ask(self) -> tuple[str, str] | None:
+        """The question before the switch is turned, and what turning it does; None where that
+        harms nothing."""
         assigned = self.live.assigned
-        if assigned.trader.enabled:
-            if not self.live.positions:
-                return ""
-            return f"Switch off {name_of(self.live)}? Alerts no longer close its open position."
-        if assigned.account.badge != "live":
-            return ""
-        return f"Switch on {name_of(self.live)}? Its alerts trade real money."
+        if assigned.trader.enabled and self.live.positions:
+            what = "Its open position stays, with its stop and target; alerts no longer close it."
+            return f"Switch off {name_of(self.live)}?", what
+        if not assigned.trader.enabled and assigned.account.badge == "live":
+            return f"Switch on {name_of(self.live)}?", "Its next alert trades real money."
+        return None
 
     @property
     def effects(self) -> list[str]:
@@ -300,6 +300,13 @@ def _effect(trader: Trader, strategy: Strategy, overrides: dict[str, Any]) -> di
     try:
         parsed: TraderOverrides = parse_overrides(overrides, base, at=overrides_form.AT)
     except Invalid as e:
-        return {**common, "effect": None, "fault": e.detail}
+        return {**common, "effect": None, "fault": _fault(e)}
     values = effective(base, parsed).values
     return {**common, "effect": effect.of_buy(values, strategy.symbol), "fault": ""}
+
+
+def _fault(error: Invalid) -> str:
+    """The first fault, by the setting's name."""
+    path, message = error.errors[0] if error.errors else ("", error.detail)
+    name = path.removeprefix(f"{overrides_form.AT}.").partition(".")[0]
+    return f"{_INFO[name].label}: {message}" if name in _INFO else message
