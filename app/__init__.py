@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from apiflask import APIFlask
 from flask import Flask
@@ -22,10 +24,18 @@ from app.extensions import (
 )
 from app.json import DecimalProvider
 from app.models import engine as engines
-from app.web import attempts, auth, errors, headers, operations, requests
+from app.web import attempts, auth, cookies, errors, headers, operations, requests
 from config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class App(APIFlask):
+    """The application. It has no asynchronous views, so none of its functions is looked at for
+    that eleven times a request."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
 
 
 def create_app(config: Config) -> APIFlask:
@@ -34,7 +44,7 @@ def create_app(config: Config) -> APIFlask:
     Raises:
         OwnershipTaken: another process serves the same embedded database.
     """
-    app = APIFlask(
+    app = App(
         __name__,
         title="Just.Trades.",
         version="1",
@@ -54,7 +64,7 @@ def create_app(config: Config) -> APIFlask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     login_manager.init_app(app)
     csrf.init_app(app)
-    for part in (requests, headers, operations, attempts, auth):
+    for part in (cookies, requests, headers, operations, attempts, auth):
         part.register(app)
     # In the order in which they start: what the services keep running, then who asks for it.
     for part in (services, webhooks, api, pages, realtime, jobs):

@@ -197,7 +197,7 @@ _MARK = (
     update(Event)
     .where(
         Event.user_id == bindparam("of_user"),
-        Event.seq == bindparam("of_seq"),
+        Event.seq.between(bindparam("first"), bindparam("last")),
     )
     .values(published_at=bindparam("when"))
     .execution_options(synchronize_session=False)
@@ -205,7 +205,20 @@ _MARK = (
 
 
 def mark_published(conn: Connection, events: list[Published], at: datetime) -> None:
-    conn.execute(_MARK, [{"of_user": e.user_id, "of_seq": e.seq, "when": at} for e in events])
+    """Note that these were handed out: one statement per run of numbers of a user."""
+    for user_id, first, last in _runs(events):
+        conn.execute(_MARK, {"of_user": user_id, "first": first, "last": last, "when": at})
+
+
+def _runs(events: list[Published]) -> list[tuple[int, int, int]]:
+    """(user, first, last) of the unbroken runs of numbers in ``events``."""
+    runs: list[tuple[int, int, int]] = []
+    for user_id, seq in sorted({(e.user_id, e.seq) for e in events}):
+        if runs and runs[-1][0] == user_id and runs[-1][2] == seq - 1:
+            runs[-1] = (user_id, runs[-1][1], seq)
+        else:
+            runs.append((user_id, seq, seq))
+    return runs
 
 
 def unpublished(conn: Connection) -> list[Published]:

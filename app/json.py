@@ -15,6 +15,8 @@ from app.models.types import canonical
 
 class DecimalProvider(JSONProvider):
     def dumps(self, obj: Any, **kwargs: Any) -> str:
+        if not kwargs:
+            return _ENCODER.encode(obj)
         kwargs.setdefault("separators", (",", ":"))
         return json.dumps(obj, default=plain, ensure_ascii=False, **kwargs)
 
@@ -31,3 +33,6 @@ def plain(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+_ENCODER = json.JSONEncoder(default=plain, ensure_ascii=False, separators=(",", ":"))

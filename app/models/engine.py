@@ -19,7 +19,7 @@ _PRAGMAS = ("journal_mode=wal", "synchronous=full", "foreign_keys=on", "busy_tim
 
 def to_json(value: Any) -> str:
     """Compact JSON for a column; decimals as text, so that no digit is lost."""
-    return json.dumps(value, separators=(",", ":"), default=_as_text)
+    return _ENCODER.encode(value)
 
 
 def options(url: str) -> dict[str, Any]:
@@ -188,3 +188,6 @@ def serialize(connection: Connection, name: str) -> None:
 
 
 _SERIALIZE = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_as_text)

@@ -96,9 +96,13 @@ def _alert(body: bytes, address: str, received_at: datetime) -> Alert:
 
 def _body() -> bytes | None:
     """The raw bytes; None where they are more than an alert can have (they are not read)."""
-    if (request.content_length or 0) > MAX_BODY:
+    length = request.content_length
+    if length is None:
+        body = request.stream.read(MAX_BODY + 1)
+    elif length > MAX_BODY:
         return None
-    body = request.stream.read(MAX_BODY + 1)
+    else:
+        body = request.environ["wsgi.input"].read(length)
     return None if len(body) > MAX_BODY else body
 
 
