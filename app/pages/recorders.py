@@ -56,6 +56,8 @@ def new() -> str:
 @bp.post("/new/")
 def create() -> AnyResponse | tuple[str, int]:
     values = _typed(None)
+    if values["trade_on"]:
+        get(Account, values["trade_on"], current_user_id())
     try:
         given = RecorderIn.model_validate(_body(values))
         made = strategies.create(
@@ -70,9 +72,7 @@ def create() -> AnyResponse | tuple[str, int]:
     except (ValidationError, Invalid, NotFound) as e:
         return _form(None, values, _faults(e, values)), 422
     if values["trade_on"]:
-        traders.create(
-            current_user_id(), strategy_id=made.id, account_id=int(values["trade_on"]), enabled=True
-        )
+        traders.create(current_user_id(), strategy_id=made.id, account_id=values["trade_on"])
     flash(f"“{made.name}” was made.")
     return redirect(f"/recorders/{made.id}/", 303)
 

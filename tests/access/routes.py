@@ -133,6 +133,7 @@ ROUTES: dict[str, Case] = {
     "dashboard.part": Case({"name": "=body"}),
     "dashboard.equity_csv": OWN,
     "dashboard.trades_csv": OWN,
+    "kill_switch.pull": OWN,
     "guide.show": OWN,
     "guide.open_account": OWN,
     "guide.make_strategy": OWN,

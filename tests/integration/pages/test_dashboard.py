@@ -227,3 +227,14 @@ def test_an_address_that_makes_no_sense_still_opens(desk: Desk) -> None:
 
     assert "Closed trades" in page
     assert desk.person.client.get("/dashboard/parts/nothing/").status_code == 404
+
+
+def test_the_kill_switch_stops_every_account(desk: Desk) -> None:
+    page = desk.get("/")
+
+    answer = desk.person.form("/kill-switch/")
+
+    assert 'action="/kill-switch/"' in page
+    assert answer.location == "/accounts/"
+    states = desk.person.get("/api/accounts/").get_json()["items"]
+    assert [account["kill_switch"] for account in states] == [True]

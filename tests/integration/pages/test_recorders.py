@@ -318,3 +318,15 @@ def test_nobody_acts_on_the_recorder_of_somebody_else(app: Flask, person: Person
 
     assert answer.status_code == 404
     assert person.get(f"/api/recorders/{recorder_id}/").get_json() == before
+
+
+def test_a_recorder_cannot_be_made_to_trade_on_somebody_elses_account(
+    app: Flask, person: Person
+) -> None:
+    owner: Any = register(app, "mallory")
+    account = factories.account(owner)
+
+    answer = person.form("/recorders/new/", **BASICS, trade_on=str(account.id))
+
+    assert answer.status_code == 404
+    assert person.get("/api/recorders/").get_json()["total"] == 0
