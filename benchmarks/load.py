@@ -11,12 +11,13 @@ from gevent import monkey
 monkey.patch_all()
 
 import json
-import socket
 import sys
 import time
 from typing import Any
 
 import gevent
+
+from benchmarks import wire
 
 
 def main() -> None:
@@ -40,8 +41,7 @@ def _connection(
     latencies: list[float],
     statuses: dict[str, int],
 ) -> None:
-    peer = socket.create_connection(("127.0.0.1", plan["port"]))
-    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    peer = wire.connect(plan["port"])
     path = plan["paths"][number % len(plan["paths"])]
     bodies = plan["bodies"]
     gap = plan["connections"] / plan["rate"] if plan.get("rate") else 0.0
@@ -51,30 +51,11 @@ def _connection(
             due = began + turn * gap + number * gap / plan["connections"]
             gevent.sleep(max(0.0, due - time.perf_counter()))
         body = bodies[sequence % len(bodies)].replace("SEQ", f"{plan['run']}-{sequence}").encode()
-        request = (
-            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        ).encode() + body
         started = time.perf_counter()
-        peer.sendall(request)
-        status = _answer(peer)
+        status = wire.post(peer, path, body)
         latencies.append((time.perf_counter() - started) * 1000)
         statuses[status] = statuses.get(status, 0) + 1
     peer.close()
-
-
-def _answer(peer: socket.socket) -> str:
-    received = b""
-    while b"\r\n\r\n" not in received:
-        chunk = peer.recv(65536)
-        if not chunk:
-            raise ConnectionError("the server closed the connection")
-        received += chunk
-    head, _, rest = received.partition(b"\r\n\r\n")
-    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-    while len(rest) < length:
-        rest += peer.recv(65536)
-    return head[9:12].decode()
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ class Stage:
     port: int
     pid: int
     session: requests.Session
+    folder: Path
     key: str = ""
     account_ids: list[int] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
@@ -125,7 +126,7 @@ def app(**environment: str) -> Iterator[Stage]:
             **environment,
         }
         with process(["run.py"], **settings) as (child, port):
-            stage = Stage(port, child.pid, requests.Session())
+            stage = Stage(port, child.pid, requests.Session(), Path(folder))
             stage.session.trust_env = False
             person = {"username": "bench", "email": "bench@example.com", "password": PASSWORD}
             made = stage.call("POST", "/api/auth/register/", person)
