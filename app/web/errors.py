@@ -118,8 +118,20 @@ def _crash(error: Exception) -> Response | tuple[str, int]:
     return _page(500, "Internal error", detail)
 
 
+_FOR_PROGRAMS = (
+    "/api/",
+    "/webhook/",
+    "/socket.io",
+    "/static/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+)
+"""Here no person reads the answer, and there may be no session that a page could use."""
+
+
 def _wants_json() -> bool:
-    return request.path.startswith(("/api/", "/webhook/", "/socket.io", "/healthz", "/readyz"))
+    return request.path.startswith(_FOR_PROGRAMS)
 
 
 def _page(status: int, title: str, detail: str) -> tuple[str, int]:

@@ -49,7 +49,7 @@ class Raises:
 
     def replace_views(self, app: Flask) -> None:
         app.view_functions["operations.readyz"] = self._view
-        app.view_functions["static"] = self._view
+        app.view_functions["auth.login"] = self._view
 
     def _view(self, **_arguments: str) -> str:
         raise self.error
@@ -80,6 +80,17 @@ def test_every_answer_carries_the_security_headers(client: FlaskClient, path: st
     assert headers["Referrer-Policy"] == "same-origin"
     assert headers["X-Frame-Options"] == "DENY"
     assert headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize("path", ["/static/nothing.js", "/webhook/", "/api/nothing"])
+def test_what_is_not_there_is_a_problem_where_only_programs_ask(config: Config, path: str) -> None:
+    app = create_app(config)
+
+    with started(app):
+        answer = app.test_client().get(path)
+
+    assert answer.status_code in (401, 404, 405)
+    assert answer.mimetype == "application/problem+json"
 
 
 def test_private_answers_are_not_kept_by_caches(client: FlaskClient) -> None:
@@ -125,7 +136,7 @@ def test_an_error_is_a_page_for_people(
 ) -> None:
     raises.error = error
 
-    answer = client.get("/static/x")
+    answer = client.get("/login")
 
     assert answer.status_code == status
     assert answer.mimetype == "text/html"
