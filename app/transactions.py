@@ -25,7 +25,7 @@ from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from app import events
+from app import events, faults
 from app.domain.errors import Unavailable
 from app.log import current_request_id
 from app.models.engine import commit_blocks
@@ -212,12 +212,14 @@ class Writer:
         return outcome
 
     def _make_durable(self, transaction: RootTransaction) -> None:
-        if not commit_blocks(transaction.connection.engine):
+        faults.point("commit")
+        if commit_blocks(transaction.connection.engine):
+            if self._pool is None:
+                self._pool = ThreadPool(1)
+            self._pool.apply(transaction.commit)
+        else:
             transaction.commit()
-            return
-        if self._pool is None:
-            self._pool = ThreadPool(1)
-        self._pool.apply(transaction.commit)
+        faults.point("committed")
 
     def _perform(
         self, conn: Connection, group: list[_Job], outcome: _Outcome

@@ -155,6 +155,7 @@ class _Lane:
             return
         broker, ref = registry.for_account(account)
         metrics.LANES.inc()
+        faults.point("lane")
         while not self._executor.is_stopping:
             self.changed.clear()
             try:

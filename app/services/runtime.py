@@ -73,6 +73,7 @@ def _boot() -> None:
         return boot.id
 
     ownership.claim_boot(writer.run(work))
+    faults.point("booted")
 
 
 def _mark(handed: list[events.Published], at: datetime) -> None:

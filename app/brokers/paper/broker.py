@@ -20,7 +20,7 @@ from gevent.event import Event
 from gevent.lock import RLock
 from sqlalchemy.exc import IntegrityError
 
-from app import clock
+from app import clock, faults
 from app.brokers.base import AccountRef, Listener
 from app.brokers.paper import storage
 from app.brokers.paper.reports import broker_fill, broker_order, broker_position, report, report_of
@@ -238,8 +238,10 @@ class PaperBroker:
         queue = self._untold[ref.id]
         while queue:
             told, number = queue[0]
+            faults.point("paper tells")
             for listener in self._listeners:
                 listener(ref, told)
+            faults.point("paper told")
             queue.popleft()
             self._told[ref.id] = max(number, self._told.get(ref.id, 0))
 
@@ -331,6 +333,7 @@ class PaperBroker:
         except BaseException:
             self._engine.forget(account.id)
             raise
+        faults.point("paper stored")
         self._engine.apply(step)
         return True
 

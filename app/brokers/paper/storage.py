@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from app import faults
 from app.brokers.base import AccountRef
 from app.domain.matching import (
     LedgerEntry,
@@ -212,6 +213,7 @@ def store(tx: Tx, works: list[Work]) -> list[None]:
     _execute(conn, _put_position(conn), [_position_row(w) for w in works if w.step.position])
     _execute(conn, _ADD_FILL, [_fact(f, _FILL_FIELDS, w) for w in works for f in w.step.fills])
     _execute(conn, _ADD_ENTRY, [_fact(e, _LEDGER_FIELDS, w) for w in works for e in w.step.ledger])
+    faults.point("paper")
     return [None] * len(works)
 
 
