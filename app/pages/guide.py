@@ -175,7 +175,7 @@ def _progress(user_id: int) -> Progress:
     progress = Progress(account=_paper_account(user_id))
     if progress.account is None:
         return progress
-    progress.equity = accounts.balance(user_id, progress.account.id).equity
+    progress.equity = _equity(user_id, progress.account.id)
     progress.strategy = _strategy(user_id)
     if progress.strategy is None:
         return progress
@@ -194,6 +194,14 @@ def _progress(user_id: int) -> Progress:
         positions.trades(user_id, chosen).order_by(Trade.id.desc()).limit(1)
     )
     return progress
+
+
+def _equity(user_id: int, account_id: int) -> Decimal | None:
+    """None where the broker does not say: the page is shown all the same."""
+    try:
+        return accounts.balance(user_id, account_id).equity
+    except TradingError:
+        return None
 
 
 def _life(user_id: int, newest: Signal | None) -> Life | None:
