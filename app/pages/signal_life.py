@@ -103,7 +103,8 @@ class Matrix:
 @dataclass(frozen=True, slots=True)
 class Step:
     """One line of the time line: when it ended and how long it took. ``x`` and ``width`` are in
-    ``SCALE`` units; ``kind`` is empty for our own work, ``net`` for the broker, ``fill``."""
+    ``SCALE`` units; ``kind`` is empty for our own work, ``net`` for the broker, ``fill``, or
+    ``wait`` for a delay that the settings ask for."""
 
     at: datetime
     text: str
@@ -332,7 +333,11 @@ def _of_account(verdict: Verdict, stored: datetime) -> Iterator[_Part]:
     if execution.started_at is None:
         return
     decided = f"{name}: {execution.detail}" if execution.detail else f"{name}: rules run"
-    yield _Part(min(stored, execution.started_at), execution.started_at, decided)
+    begun = min(stored, execution.started_at)
+    if execution.due_at is not None and begun < execution.due_at <= execution.started_at:
+        yield _Part(begun, execution.due_at, f"{name}: waited for the entry delay", "wait")
+        begun = execution.due_at
+    yield _Part(begun, execution.started_at, decided)
     for sent in verdict.sent:
         if sent.order.role in _ACTS:
             yield from _of_order(sent, name)
