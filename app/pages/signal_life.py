@@ -233,9 +233,8 @@ def _legs(step: dict[str, Any]) -> str:
     said = []
     for word, leg in (("target", step["take_profit"]), ("stop", step["stop_loss"])):
         if leg:
-            said.append(
-                f"{word} {leg['offset']} away" if leg["offset"] else f"{word} {leg['price']}"
-            )
+            where = f"{leg['offset']} away" if leg["offset"] else f"at {leg['price']}"
+            said.append(f"{word} {where}")
     return f" with {' and '.join(said)}" if said else ""
 
 
