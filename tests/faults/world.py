@@ -201,18 +201,21 @@ class World:
 
     # The process
 
-    def start(self, fault_point: str | None = None, **variables: str) -> bool:
+    def start(self, **variables: str) -> None:
+        """Start it undisturbed."""
+        assert self._launch(variables), f"did not start: {self.log[-3000:]}"
+
+    def _launch(self, variables: dict[str, str], kill_after_s: float | None = None) -> bool:
         """False: it died before it served."""
         assert self._process is None
         settings = {"DATABASE_URL": self.url, "LOG_LEVEL": "info", "LOG_FORMAT": "json"}
-        if fault_point:
-            settings["FAULT_POINT"] = fault_point
         self._process = launch(self.folder, self.log_path, **settings, **variables)
+        if kill_after_s is not None:
+            gevent.spawn_later(kill_after_s, self._process.kill)
         assert self._process.stdout is not None
         with gevent.Timeout(_START_S):
             line = self._process.stdout.readline()
         if "http://" not in line:
-            assert fault_point, f"did not start: {self.log[-3000:]}"
             return False
         self._address = line[line.index("http://") :].strip().rstrip("/")
         return True
@@ -358,34 +361,28 @@ class World:
         """One life of the process, ended at a chosen point or at a chosen moment."""
         point = self.random.choice((*POINTS, "moment"))
         if point == "moment":
-            self._live(None, self.random.uniform(0.0, 0.6), each)
+            self.die({}, each, kill_after_s=self.random.uniform(0.5, 2.5))
             return
-        passing = self.random.randint(1, RARE.get(point, self.random.choice((2, 12, 60))))
-        self._live(f"{point}:{passing}", None, each)
+        passing = self.random.randint(1, RARE.get(point, self.random.choice((2, 10, 40))))
+        self.die({"FAULT_POINT": f"{point}:{passing}"}, each)
 
-    def _live(self, fault_point: str | None, moment_s: float | None, each: int) -> None:
-        if not self.start(fault_point):
-            assert self.end() == -signal.SIGKILL, self.log[-3000:]
-            self.kills[(fault_point or "").partition(":")[0]] += 1
-            return
-        by_us = None
-        if moment_s is not None and self._process is not None:
-            by_us = gevent.spawn_later(moment_s, self._process.kill)
-        senders = [gevent.spawn(self.listen), *self.senders(each)]
-        gevent.joinall(senders, timeout=20)
-        for sender in senders:
-            if sender.exception is not None:
-                raise sender.exception
-        deadline = time.monotonic() + 0.4
-        while self.is_alive and time.monotonic() < deadline:
-            gevent.sleep(0.02)
-        gevent.killall([s for s in senders if not s.dead])
-        died = not self.is_alive and by_us is None
-        if by_us is not None:
-            by_us.kill()
+    def die(self, settings: dict[str, str], each: int, kill_after_s: float | None = None) -> None:
+        """Start, send ``each`` alerts per strategy, and note how it ended. What does not die by
+        its settings is killed a moment after the last answer."""
+        senders: list[gevent.Greenlet] = []
+        if self._launch(settings, kill_after_s):
+            senders = [gevent.spawn(self.listen), *self.senders(each)]
+            gevent.joinall(senders, timeout=20)
+            with_timeout(lambda: not self.is_alive, 0.4 if kill_after_s is None else kill_after_s)
+            gevent.killall([sender for sender in senders if not sender.dead])
+        died = not self.is_alive
         status = self.end()
         assert status == -signal.SIGKILL, f"exit {status}: {self.log[-3000:]}"
-        self.kills[(fault_point or "").partition(":")[0] if died else "moment"] += 1
+        for sender in senders:
+            if isinstance(sender.exception, AssertionError):
+                raise sender.exception
+        point = settings.get("FAULT_POINT", "").partition(":")[0]
+        self.kills[point if point and died else "moment"] += 1
 
     def settle(self) -> None:
         """Start undisturbed, deliver what has no answer, and wait until nothing is under way."""
