@@ -24,12 +24,7 @@ from app.models.events import Event, EventSeq
 
 log = logging.getLogger(__name__)
 
-_RAISE = (
-    update(EventSeq)
-    .where(EventSeq.user_id == bindparam("of_user"))
-    .values(seq=EventSeq.seq + bindparam("by"))
-    .returning(EventSeq.seq)
-)
+_RAISE = "UPDATE event_seqs SET seq = seq + %d WHERE user_id = %d RETURNING seq"
 _EVENTS = BulkInsert(table(Event), ("user_id", "seq", "type", "at", "request_id", "data"))
 _UNPUBLISHED = select(Event).where(Event.published_at.is_(None)).order_by(Event.id)
 _MARK_INTERVAL_S = 0.2
@@ -81,7 +76,7 @@ def seal(conn: Connection, pending: list[Pending]) -> list[Published]:
     at = clock.now()
     numbers = {}
     for user_id, count in sorted(Counter(p.user_id for p in pending).items()):
-        last = conn.scalar(_RAISE, {"of_user": user_id, "by": count})
+        last = conn.exec_driver_sql(_RAISE % (count, user_id)).scalar()
         if last is None:
             conn.execute(insert(EventSeq).values(user_id=user_id, seq=count))
             last = count

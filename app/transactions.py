@@ -22,7 +22,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 from gevent.threadpool import ThreadPool
 from sqlalchemy import Connection, Engine, RootTransaction
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from app import events, faults
@@ -35,6 +35,8 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 _MAX_BATCH = 256
+_OUR_FAULT = (DataError, IntegrityError, ProgrammingError)
+"""What a statement can do wrong. Any other error is the database's: away, full, damaged."""
 
 
 class Tx:
@@ -200,16 +202,39 @@ class Writer:
         pending: list[events.Pending] = []
         transaction = conn.begin()
         try:
-            for group in _groups(jobs):
-                pending += self._perform(conn, group, outcome)
+            if len(jobs) == 1:
+                pending = self._perform_alone(conn, jobs[0], outcome)
+            else:
+                for group in _groups(jobs):
+                    pending += self._perform(conn, group, outcome)
             if pending:
                 outcome.events = events.seal(conn, pending)
             self._make_durable(transaction)
+        except _Refused as e:
+            transaction.rollback()
+            outcome.answers = [(jobs[0], None, _own(e.error))]
         except BaseException:
             if not conn.closed:
                 transaction.rollback()
             raise
         return outcome
+
+    def _perform_alone(
+        self, conn: Connection, job: _Job, outcome: _Outcome
+    ) -> list[events.Pending]:
+        """Run the only work of a transaction: it needs no savepoint, all of it can be undone."""
+        tx = Tx(conn, job.request_id)
+        try:
+            [value] = _call(tx, [job])
+        except Exception as e:
+            if conn.invalidated:
+                raise
+            raise _Refused(e) from e
+        finally:
+            tx.close()
+        outcome.hooks += tx.hooks
+        outcome.answers.append((job, value, None))
+        return tx.pending_events
 
     def _make_durable(self, transaction: RootTransaction) -> None:
         faults.point("commit")
@@ -258,6 +283,14 @@ class Writer:
             self._connection = None
 
 
+class _Refused(Exception):
+    """Carries a lone work's own error past its transaction, which is rolled back on the way."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 def _call(tx: Tx, group: list[_Job]) -> list[Any]:
     first = group[0]
     values = first.work(tx, [j.item for j in group]) if first.batched else [first.work(tx)]
@@ -273,7 +306,9 @@ def _groups(jobs: list[_Job]) -> list[list[_Job]]:
 
 def _own(error: Exception) -> Exception:
     """What a caller gets for what its own work did."""
-    return _unavailable(error) if isinstance(error, OperationalError) else error
+    if isinstance(error, DBAPIError) and not isinstance(error, _OUR_FAULT):
+        return _unavailable(error)
+    return error
 
 
 def _unavailable(error: DBAPIError) -> Unavailable:

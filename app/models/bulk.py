@@ -26,9 +26,10 @@ class BulkInsert:
         self._read = itemgetter(*self._columns)
         self._prepared: dict[str, tuple[str, tuple[tuple[int, _Write], ...]]] = {}
 
-    def execute(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    def execute(self, conn: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Returns how many rows went in, which tells where an ``ON CONFLICT`` left one out."""
         if not rows:
-            return
+            return 0
         found = self._prepared.get(conn.dialect.name)
         if found is None:
             found = self._prepared[conn.dialect.name] = self._prepare(conn.dialect)
@@ -39,7 +40,7 @@ class BulkInsert:
             for place, write in writes:
                 written[place] = write(written[place])
             values.append(tuple(written))
-        conn.exec_driver_sql(text, values if len(values) > 1 else values[0])
+        return conn.exec_driver_sql(text, values if len(values) > 1 else values[0]).rowcount
 
     def _prepare(self, dialect: Dialect) -> tuple[str, tuple[tuple[int, _Write], ...]]:
         quote = dialect.identifier_preparer.quote

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,37 +14,41 @@ from sqlalchemy import Connection, bindparam, select
 from app.brokers.base import AccountRef
 from app.domain import symbols
 from app.domain.plans import AccountState, Context, Holding, WorkingOrder
-from app.domain.settings import Effective, effective, parse_overrides, parse_strategy
+from app.domain.settings import Effective, Sizing, effective, parse_overrides, parse_strategy
 from app.domain.signals import Signal
 from app.domain.symbols import ResolvedContract
 from app.domain.trading import BrokerPosition, OrderRole, Quote, Side
 from app.models import Account, Book, Order, Strategy, Trader
-from app.models.engine import to_json
 from app.models.orders import OPEN_STATUSES
 
+WHO = (
+    Trader.id.label("trader_id"),
+    Trader.enabled.label("trader_enabled"),
+    Trader.deleted_at.label("trader_deleted_at"),
+    Trader.version.label("trader_version"),
+    Strategy.id.label("strategy_id"),
+    Strategy.name.label("strategy_name"),
+    Strategy.version.label("strategy_version"),
+    Account.id.label("account_id"),
+    Account.user_id.label("user_id"),
+    Account.name.label("account_name"),
+    Account.broker,
+    Account.environment,
+    Account.broker_account_id,
+    Account.status.label("account_status"),
+    Account.kill_switch,
+    Account.deleted_at.label("account_deleted_at"),
+)
+"""The columns that ``subject_of`` reads, for statements that join them to something else."""
 _TRADER = (
-    select(
-        Trader.id.label("trader_id"),
-        Trader.enabled.label("trader_enabled"),
-        Trader.deleted_at.label("trader_deleted_at"),
-        Trader.version.label("trader_version"),
-        Trader.overrides,
-        Strategy.id.label("strategy_id"),
-        Strategy.name.label("strategy_name"),
-        Strategy.settings,
-        Strategy.version.label("strategy_version"),
-        Account.id.label("account_id"),
-        Account.user_id,
-        Account.name.label("account_name"),
-        Account.broker,
-        Account.environment,
-        Account.broker_account_id,
-        Account.status.label("account_status"),
-        Account.kill_switch,
-        Account.deleted_at.label("account_deleted_at"),
-    )
-    .join(Strategy, Strategy.id == Trader.strategy_id)
+    select(*WHO)
+    .join_from(Trader, Strategy, Strategy.id == Trader.strategy_id)
     .join(Account, Account.id == Trader.account_id)
+    .where(Trader.id == bindparam("trader"))
+)
+_DOCUMENTS = (
+    select(Strategy.settings, Trader.overrides)
+    .join_from(Trader, Strategy, Strategy.id == Trader.strategy_id)
     .where(Trader.id == bindparam("trader"))
 )
 _HELD = select(Book.trader_id, Book.contract, Book.net_pos, Book.avg_price).where(
@@ -78,6 +81,8 @@ class ContractFacts:
     lot_step: Decimal
 
 
+NEED_EQUITY = frozenset({Sizing.EQUITY_PERCENT, Sizing.RISK})
+
 QuoteOf = Callable[[str], Quote | None]
 
 
@@ -87,6 +92,7 @@ class BrokerState:
 
     positions: tuple[BrokerPosition, ...] | None = None
     equity: Decimal | None = None
+    is_equity_asked: bool = False
 
     def net(self, contract: str) -> Decimal | None:
         if self.positions is None:
@@ -109,7 +115,11 @@ class Subject:
 
 
 def read_subject(conn: Connection, trader_id: int) -> Subject:
-    row = conn.execute(_TRADER, {"trader": trader_id}).one()
+    return subject_of(conn, conn.execute(_TRADER, {"trader": trader_id}).one())
+
+
+def subject_of(conn: Connection, row: Any) -> Subject:
+    """The trader of a row that has the columns of ``WHO``."""
     is_usable = row.account_deleted_at is None and row.account_status not in ("disabled", "error")
     return Subject(
         trader_id=row.trader_id,
@@ -121,15 +131,30 @@ def read_subject(conn: Connection, trader_id: int) -> Subject:
         account_name=row.account_name,
         state=AccountState(is_enabled=is_usable, kill_switch=row.kill_switch),
         is_active=row.trader_enabled and row.trader_deleted_at is None,
-        effective=_effective(to_json(row.settings), to_json(row.overrides)),
+        effective=_effective(conn, row),
     )
 
 
-@lru_cache(maxsize=4096)
-def _effective(settings: str, overrides: str) -> Effective:
-    """The same documents give the same values: parsing them again would cost the most."""
-    strategy = parse_strategy(json.loads(settings))
-    return effective(strategy, parse_overrides(json.loads(overrides)))
+_parsed: dict[tuple[int, int, int], Effective] = {}
+_MOST = 10_000
+
+
+def clear() -> None:
+    """Forget what was parsed: a new app begins."""
+    _parsed.clear()
+
+
+def _effective(conn: Connection, row: Any) -> Effective:
+    """Every change raises a version, so what was parsed under the same ones still holds."""
+    key = (row.trader_id, row.trader_version, row.strategy_version)
+    found = _parsed.get(key)
+    if found is None:
+        documents = conn.execute(_DOCUMENTS, {"trader": row.trader_id}).one()
+        strategy = parse_strategy(documents.settings)
+        if len(_parsed) >= _MOST:
+            _parsed.clear()
+        found = _parsed[key] = effective(strategy, parse_overrides(documents.overrides))
+    return found
 
 
 def build(

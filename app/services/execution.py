@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, or_, select, update
 
 from app import clock, metrics
 from app.brokers.base import AccountRef
@@ -50,8 +50,10 @@ from app.domain.trading import (
     Side,
     TimeInForce,
 )
-from app.models import Book, Execution, Order, Signal
+from app.models import Account, Book, Execution, Order, Signal, Strategy, Trader
 from app.models.base import table
+from app.models.bulk import BulkInsert
+from app.models.engine import reserve_ids
 from app.models.orders import OPEN_STATUSES
 from app.models.types import canonical
 from app.services import context as contexts
@@ -67,13 +69,52 @@ _BOOKS = table(Book)
 FLAT_TIMEOUT = timedelta(seconds=10)
 """How long an exit may take before an entry that waits for it is given up."""
 
+_NEW_ORDERS = BulkInsert(
+    _ORDERS,
+    (
+        "id",
+        "user_id",
+        "account_id",
+        "strategy_id",
+        "trader_id",
+        "execution_id",
+        "parent_id",
+        "step",
+        "contract",
+        "side",
+        "role",
+        "origin",
+        "order_type",
+        "tif",
+        "quantity",
+        "limit_price",
+        "stop_price",
+        "ticket",
+        "client_order_id",
+        "status",
+        "filled_quantity",
+        "submitted_at",
+        "created_at",
+        "updated_at",
+    ),
+)
 _NEXT = (
     select(
-        _EXECUTIONS,
+        _EXECUTIONS.c.id,
+        _EXECUTIONS.c.signal_id,
+        _EXECUTIONS.c.index_in_alert,
+        _EXECUTIONS.c.status,
+        _EXECUTIONS.c.step,
+        _EXECUTIONS.c.received_at,
+        _EXECUTIONS.c.due_at,
         Signal.parsed,
         Signal.request_id,
+        *contexts.WHO,
     )
-    .join(Signal, Signal.id == _EXECUTIONS.c.signal_id)
+    .join_from(_EXECUTIONS, Signal, Signal.id == _EXECUTIONS.c.signal_id)
+    .join(Trader, Trader.id == _EXECUTIONS.c.trader_id)
+    .join(Strategy, Strategy.id == Trader.strategy_id)
+    .join(Account, Account.id == Trader.account_id)
     .where(
         _EXECUTIONS.c.account_id == bindparam("account"),
         _EXECUTIONS.c.status.in_(("pending", "running")),
@@ -106,11 +147,36 @@ _FINISH = (
         updated_at=bindparam("at"),
     )
 )
+_DECIDED = (
+    update(_EXECUTIONS)
+    .where(_EXECUTIONS.c.id == bindparam("of_id"))
+    .values(
+        status=bindparam("to_status"),
+        reason=bindparam("to_reason"),
+        detail=bindparam("to_detail"),
+        plan=bindparam("to_plan"),
+        trace=bindparam("to_trace"),
+        attempts=1,
+        started_at=bindparam("at"),
+        finished_at=bindparam("to_finished"),
+        updated_at=bindparam("at"),
+    )
+)
+_DONE = (
+    update(_EXECUTIONS)
+    .where(_EXECUTIONS.c.id == bindparam("of_id"))
+    .values(status=bindparam("to_status"), finished_at=bindparam("at"), updated_at=bindparam("at"))
+)
 _AT_STEP = (
     update(_EXECUTIONS)
     .where(_EXECUTIONS.c.id == bindparam("of_id"))
     .values(step=bindparam("to_step"), updated_at=bindparam("at"))
 )
+
+
+class OutOfStep(Exception):
+    """The broker's positions differ from the books; nothing was decided yet. It may only be a
+    fill that the broker has booked and we have not heard of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +236,7 @@ class Run:
     origin: Origin = Origin.SIGNAL
     calls: list[Call] = field(default_factory=list)
     is_resumed: bool = False
+    stored_step: int = 0
     sent_step: int = -1
     """The step whose order this run has sent already."""
     asked: set[str] = field(default_factory=set)
@@ -185,17 +252,26 @@ class Run:
         return self.subject.account
 
 
-def begin(tx: Tx, account_id: int, broker: BrokerState, quote_of: QuoteOf) -> Run | None:
+class EquityNeeded(Exception):
+    """The next decision depends on the account's equity, which was not asked for."""
+
+
+def begin(
+    tx: Tx, account_id: int, broker: BrokerState, quote_of: QuoteOf, *, is_certain: bool = True
+) -> Run | None:
     """Take the account's next execution: decide on a new one, resume one that a crash left.
 
     None: nothing waits.
+
+    Raises:
+        OutOfStep: ``broker`` differs from the books and is not ``is_certain``; nothing was done.
     """
     row = tx.conn.execute(_NEXT, {"account": account_id, "now": clock.now()}).first()
     if row is None:
         return None
     tx.request_id = row.request_id
     signal = to_signal(row.parsed[row.index_in_alert])
-    subject = contexts.read_subject(tx.conn, row.trader_id)
+    subject = contexts.subject_of(tx.conn, row)
     run = Run(
         id=row.id,
         signal_id=row.signal_id,
@@ -203,13 +279,12 @@ def begin(tx: Tx, account_id: int, broker: BrokerState, quote_of: QuoteOf) -> Ru
         subject=subject,
         request_id=row.request_id,
         received_at=row.received_at,
-        plan=tuple(step_from_json(s) for s in row.plan),
         step=row.step,
         alert=signal,
     )
     if row.status == "running":
         run.is_resumed = True
-        _count_attempt(tx, run)
+        run.plan, run.stored_step = _stored_plan(tx, run), run.step
         _advance(tx, run)
         return run
     if not subject.is_active:
@@ -218,6 +293,8 @@ def begin(tx: Tx, account_id: int, broker: BrokerState, quote_of: QuoteOf) -> Ru
     if row.due_at is not None and _is_superseded(tx, run):
         _finish(tx, run, "skipped", "superseded", "A newer signal came while the entry waited.")
         return run
+    if not broker.is_equity_asked and subject.effective.values.sizing in contexts.NEED_EQUITY:
+        raise EquityNeeded
     found = contexts.build(
         tx.conn,
         subject,
@@ -227,6 +304,8 @@ def begin(tx: Tx, account_id: int, broker: BrokerState, quote_of: QuoteOf) -> Ru
         broker=broker,
         quote_of=quote_of,
     )
+    if not is_certain and not all(holding.is_in_sync for holding in found.holdings):
+        raise OutOfStep
     _take(tx, run, decide(found))
     return run
 
@@ -236,7 +315,7 @@ def give_up(tx: Tx, account_id: int) -> None:
     row = tx.conn.execute(_NEXT, {"account": account_id, "now": clock.now()}).first()
     if row is None:
         return
-    subject = contexts.read_subject(tx.conn, row.trader_id)
+    subject = contexts.subject_of(tx.conn, row)
     run = Run(row.id, row.signal_id, row.index_in_alert, subject, row.request_id, row.received_at)
     words = "An unexpected error; nothing more was sent. Check the position."
     _finish(tx, run, "failed", "internal_error", words)
@@ -249,9 +328,15 @@ def carry_out(tx: Tx, subject: Subject, plan: tuple[Step, ...], origin: Origin) 
     return run
 
 
-def _count_attempt(tx: Tx, run: Run) -> None:
-    attempts = _EXECUTIONS.c.attempts + 1
-    tx.conn.execute(update(_EXECUTIONS).where(_EXECUTIONS.c.id == run.id).values(attempts=attempts))
+def _stored_plan(tx: Tx, run: Run) -> tuple[Step, ...]:
+    """What was decided before a crash; this is one more attempt to carry it out."""
+    resumed = (
+        update(_EXECUTIONS)
+        .where(_EXECUTIONS.c.id == run.id)
+        .values(attempts=_EXECUTIONS.c.attempts + 1)
+        .returning(_EXECUTIONS.c.plan)
+    )
+    return tuple(step_from_json(step) for step in tx.conn.scalar(resumed) or [])
 
 
 def _is_superseded(tx: Tx, run: Run) -> bool:
@@ -301,23 +386,24 @@ def trace_to_json(decision: Decision, at: datetime) -> list[dict[str, Any]]:
 def _take(tx: Tx, run: Run, decision: Decision) -> None:
     now = clock.now()
     run.plan = decision.plan
-    values: dict[str, Any] = {
-        "started_at": now,
-        "updated_at": now,
-        "attempts": 1,
-        "trace": trace_to_json(decision, now),
-        "reason": decision.reason,
-        "detail": decision.words[:500],
-        "plan": [step_to_json(step) for step in decision.plan],
-        "status": "running",
-    }
-    if not decision.plan:
-        values |= {"status": _STATUS[decision.verdict], "finished_at": now}
-    tx.conn.execute(update(_EXECUTIONS).where(_EXECUTIONS.c.id == run.id).values(**values))
+    status = "running" if decision.plan else _STATUS[decision.verdict]
+    tx.conn.execute(
+        _DECIDED,
+        {
+            "of_id": run.id,
+            "to_status": status,
+            "to_reason": decision.reason,
+            "to_detail": decision.words[:500],
+            "to_plan": [step_to_json(step) for step in decision.plan],
+            "to_trace": trace_to_json(decision, now),
+            "to_finished": None if decision.plan else now,
+            "at": now,
+        },
+    )
     if decision.plan:
         _advance(tx, run)
         return
-    _tell(tx, run, values["status"], decision.reason, decision.words)
+    _tell(tx, run, status, decision.reason, decision.words)
 
 
 _STATUS = {
@@ -345,8 +431,10 @@ def _advance(tx: Tx, run: Run) -> None:
             return
         if calls:
             run.calls = calls
-            at = clock.now()
-            tx.conn.execute(_AT_STEP, {"of_id": run.id, "to_step": run.step, "at": at})
+            if run.step != run.stored_step:
+                run.stored_step = run.step
+                at = clock.now()
+                tx.conn.execute(_AT_STEP, {"of_id": run.id, "to_step": run.step, "at": at})
             return
         run.step += 1
         run.waiting_until = None
@@ -573,8 +661,7 @@ def _place(tx: Tx, run: Run, ticket: OrderTicket, role: OrderRole) -> Place:
     run.sent_step = run.step
     client_order_id = uuid4().hex
     row = _order_row(run, ticket, role, client_order_id, OrderStatus.SUBMITTING)
-    row["id"] = tx.conn.scalar(insert(_ORDERS).returning(_ORDERS.c.id), row)
-    tx.record(run.account.user_id, "order:update", payloads.order(row))
+    _insert(tx, row)
     legs = (
         (ticket.take_profit, OrderRole.TAKE_PROFIT, OrderType.LIMIT),
         (ticket.stop_loss, OrderRole.STOP_LOSS, OrderType.STOP),
@@ -610,8 +697,13 @@ def _add_leg(
     row["parent_id"] = parent_id
     if leg.offset is not None:
         row["ticket"] = {"offset": canonical(leg.offset)}
-    row["id"] = tx.conn.scalar(insert(_ORDERS).returning(_ORDERS.c.id), row)
-    tx.record(run.account.user_id, "order:update", payloads.order(row))
+    _insert(tx, row)
+
+
+def _insert(tx: Tx, row: dict[str, Any]) -> None:
+    [row["id"]] = reserve_ids(tx.conn, "orders", 1)
+    _NEW_ORDERS.execute(tx.conn, [row])
+    tx.record(row["user_id"], "order:update", payloads.order(row))
 
 
 def _order_row(
@@ -808,10 +900,12 @@ def _finish(tx: Tx, run: Run, status: str, reason: str | None, detail: str | Non
     run.calls = []
     if reason == "entry_deadline":
         status = "expired"
-    values: dict[str, Any] = {"status": status, "finished_at": now, "updated_at": now}
-    if reason is not None:
-        values |= {"reason": reason[:60], "detail": (detail or "")[:500]}
-    tx.conn.execute(update(_EXECUTIONS).where(_EXECUTIONS.c.id == run.id).values(**values))
+    ended = {"of_id": run.id, "to_status": status, "at": now}
+    if reason is None:
+        tx.conn.execute(_DONE, ended)
+    else:
+        why = {"to_reason": reason[:60], "to_detail": (detail or "")[:500]}
+        tx.conn.execute(_FINISH, {**ended, **why})
     _tell(tx, run, status, reason, detail)
 
 

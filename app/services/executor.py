@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 _IDLE_S = 10.0
 _COMMAND_TIMEOUT_S = 30.0
 _STORAGE_PAUSE_S = 0.5
+_LOOKS = 3
+"""How often to compare an account with its books before a difference is believed."""
 _LANES = table(Lane)
 _EXECUTIONS = table(Execution)
 _UNFINISHED = (
@@ -156,16 +158,20 @@ class _Lane:
         broker, ref = registry.for_account(account)
         metrics.LANES.inc()
         faults.point("lane")
+        is_settled = False
         while not self._executor.is_stopping:
             self.changed.clear()
             try:
-                self._settle(broker, ref)
+                if not is_settled:
+                    self._settle(broker, ref)
+                    is_settled = True
                 while not self._executor.is_stopping and (
                     self._obey(broker, ref) or self._run_next(broker, ref)
                 ):
                     pass
             except Unavailable:
                 # Nothing was done; what is durable stays as it is until the database answers.
+                is_settled = False
                 gevent.sleep(_STORAGE_PAUSE_S)
                 continue
             if not self.changed.wait(timeout=self._patience()) and self._release():
@@ -207,9 +213,8 @@ class _Lane:
         return True
 
     def _run_next(self, broker: Broker, ref: AccountRef) -> bool:
-        state = _state(broker, ref)
         try:
-            run = writer.run(lambda tx: execution.begin(tx, ref.id, state, self._executor.quote_of))
+            run = self._begin(broker, ref)
         except TradingError:
             raise
         except Exception:  # the loop's edge: one signal that breaks us must not block the account
@@ -220,6 +225,26 @@ class _Lane:
             return False
         self._carry_out(broker, ref, run)
         return True
+
+    def _begin(self, broker: Broker, ref: AccountRef) -> Run | None:
+        """Decide on what is next. A broker books a fill before it tells of it, so a position that
+        differs from the books is believed only after its fills were asked for."""
+        with_equity, looks = False, 1
+        while True:
+            work = partial(
+                execution.begin,
+                account_id=ref.id,
+                broker=_state(broker, ref, with_equity=with_equity),
+                quote_of=self._executor.quote_of,
+                is_certain=looks == _LOOKS,
+            )
+            try:
+                return writer.run(work)
+            except execution.EquityNeeded:
+                with_equity = True
+            except execution.OutOfStep:
+                looks += 1
+                _catch_up(broker, ref)
 
     def _carry_out(self, broker: Broker, ref: AccountRef, run: Run) -> None:
         while run.calls:
@@ -286,13 +311,21 @@ def _send(broker: Broker, ref: AccountRef, call: Place | PlaceOco | Cancel) -> A
         metrics.ORDERS.labels(ref.broker, outcome).inc()
 
 
-def _state(broker: Broker, ref: AccountRef) -> BrokerState:
+def _state(broker: Broker, ref: AccountRef, *, with_equity: bool = False) -> BrokerState:
     try:
         positions = tuple(broker.positions(ref))
-        return BrokerState(positions, broker.balance(ref).equity)
+        equity = broker.balance(ref).equity if with_equity else None
+        return BrokerState(positions, equity, with_equity)
     except TradingError as e:
         log.warning("positions unknown", extra={"account_id": ref.id, "detail": e.detail})
-        return BrokerState()
+        return BrokerState(is_equity_asked=with_equity)
+
+
+def _catch_up(broker: Broker, ref: AccountRef) -> None:
+    try:
+        reconcile.catch_up(broker, ref)
+    except (BrokerRefused, BrokerUnavailable) as e:
+        log.warning("fills unknown", extra={"account_id": ref.id, "detail": e.detail})
 
 
 def _note_unknown(ref: AccountRef, answers: list[Answer]) -> list[str]:

@@ -14,7 +14,6 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app import clock, metrics
 from app.brokers.base import AccountRef
@@ -23,6 +22,8 @@ from app.domain.orders import TERMINAL, IllegalTransition, reach, status_from_fi
 from app.domain.trading import BrokerFill, BrokerOrder, BrokerReport, OrderStatus, Side
 from app.models import Book, Fill, Order, RecordedPosition, Trade
 from app.models.base import table
+from app.models.bulk import BulkInsert
+from app.models.engine import reserve_ids
 from app.services import journal, payloads
 from app.transactions import Tx
 
@@ -75,6 +76,105 @@ _UPDATE_ORDER = (
         finished_at=bindparam("to_finished"),
         updated_at=bindparam("at"),
     )
+)
+
+_NEW_FILLS = BulkInsert(
+    _FILLS,
+    (
+        "id",
+        "user_id",
+        "account_id",
+        "order_id",
+        "trader_id",
+        "broker_fill_id",
+        "contract",
+        "side",
+        "quantity",
+        "price",
+        "fee",
+        "liquidity",
+        "source",
+        "filled_at",
+        "created_at",
+        "updated_at",
+    ),
+    "ON CONFLICT (account_id, broker_fill_id) DO NOTHING",
+)
+
+_UPDATE_BOOK = (
+    update(_BOOKS)
+    .where(_BOOKS.c.id == bindparam("of_id"))
+    .values(
+        net_pos=bindparam("net_pos"),
+        avg_price=bindparam("avg_price"),
+        realized=bindparam("realized"),
+        trip=bindparam("trip"),
+        updated_at=bindparam("updated_at"),
+    )
+)
+_POSITION_STATE = (
+    "quantity",
+    "max_quantity",
+    "entry_price",
+    "last_price",
+    "realized_pnl",
+    "unrealized_pnl",
+    "mae",
+    "mfe",
+    "updated_at",
+)
+_CLOSED_STATE = (*_POSITION_STATE, "exit_price", "closed_at", "exit_reason")
+_UPDATE_POSITION = (
+    update(_POSITIONS)
+    .where(_POSITIONS.c.id == bindparam("of_id"))
+    .values({name: bindparam(name) for name in _POSITION_STATE})
+)
+_CLOSE_POSITION = (
+    update(_POSITIONS)
+    .where(_POSITIONS.c.id == bindparam("of_id"))
+    .values({name: bindparam(name) for name in _CLOSED_STATE})
+)
+_NEW_POSITIONS = BulkInsert(
+    _POSITIONS,
+    (
+        "id",
+        "user_id",
+        "strategy_id",
+        "account_id",
+        "trader_id",
+        "contract",
+        "symbol",
+        "side",
+        "opened_at",
+        "source",
+        "created_at",
+        *_POSITION_STATE,
+    ),
+)
+_NEW_TRADES = BulkInsert(
+    _TRADES,
+    (
+        "id",
+        "user_id",
+        "account_id",
+        "strategy_id",
+        "trader_id",
+        "contract",
+        "side",
+        "quantity",
+        "entry_price",
+        "exit_price",
+        "gross",
+        "fees",
+        "net",
+        "mae",
+        "mfe",
+        "opened_at",
+        "closed_at",
+        "exit_reason",
+        "created_at",
+        "updated_at",
+    ),
 )
 
 EXIT_REASONS = {"take_profit": "take_profit", "stop_loss": "stop_loss"}
@@ -163,18 +263,10 @@ def _store_fills(
             },
             fill,
         )
-    dialect = sqlite if tx.conn.dialect.name == "sqlite" else postgresql
-    statement = (
-        dialect.insert(_FILLS)
-        .values([row for row, _ in by_id.values()])
-        .on_conflict_do_nothing(index_elements=["account_id", "broker_fill_id"])
-        .returning(_FILLS.c.id, _FILLS.c.broker_fill_id)
-    )
-    inserted = {row.broker_fill_id: row.id for row in tx.conn.execute(statement)}
     fresh = []
-    for fill_id, (row, fill) in by_id.items():
-        if fill_id in inserted:
-            row["id"] = inserted[fill_id]
+    for row, fill in by_id.values():
+        [row["id"]] = reserve_ids(tx.conn, "fills", 1)
+        if _NEW_FILLS.execute(tx.conn, [row]):
             tx.record(account.user_id, "fill", payloads.fill(row))
             fresh.append((row, fill))
     metrics.FILLS.labels(source).inc(len(fresh))
@@ -341,7 +433,7 @@ def _store_book(
         "updated_at": now,
     }
     if row is not None:
-        tx.conn.execute(update(_BOOKS).where(_BOOKS.c.id == row["id"]).values(**values))
+        tx.conn.execute(_UPDATE_BOOK, {"of_id": row["id"], **values})
         return
     tx.conn.execute(
         insert(_BOOKS).values(
@@ -401,7 +493,7 @@ def _follow_position(
     }
     if found is not None:
         row = {**found._mapping, **state}
-        tx.conn.execute(update(_POSITIONS).where(_POSITIONS.c.id == row["id"]).values(**state))
+        tx.conn.execute(_UPDATE_POSITION, {"of_id": row["id"], **state})
         tx.record(account.user_id, "position:update", payloads.position(row))
         return int(row["id"])
     row = {
@@ -420,7 +512,8 @@ def _follow_position(
         "created_at": now,
         **state,
     }
-    row["id"] = tx.conn.scalar(insert(_POSITIONS).returning(_POSITIONS.c.id), row)
+    [row["id"]] = reserve_ids(tx.conn, "recorded_positions", 1)
+    _NEW_POSITIONS.execute(tx.conn, [row])
     tx.record(account.user_id, "position:new", payloads.position(row))
     return int(row["id"])
 
@@ -442,7 +535,7 @@ def _close_position(
         "exit_reason": reason,
         "updated_at": clock.now(),
     }
-    tx.conn.execute(update(_POSITIONS).where(_POSITIONS.c.id == row["id"]).values(**state))
+    tx.conn.execute(_CLOSE_POSITION, {"of_id": row["id"], **state})
     tx.record(account.user_id, "position:closed", payloads.position({**row, **state}))
     return int(row["id"])
 
@@ -472,5 +565,6 @@ def _store_trade(
         "created_at": now,
         "updated_at": now,
     }
-    row["id"] = tx.conn.scalar(insert(_TRADES).returning(_TRADES.c.id), row)
+    [row["id"]] = reserve_ids(tx.conn, "trades", 1)
+    _NEW_TRADES.execute(tx.conn, [row])
     tx.record(account.user_id, "trade", payloads.trade(row))

@@ -4,14 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import insert
-
 from app import clock
 from app.events import timestamp
 from app.models import StrategyLog
+from app.models.base import table
+from app.models.bulk import BulkInsert
+from app.models.engine import reserve_ids
 from app.transactions import Tx
 
-_INSERT = insert(StrategyLog).returning(StrategyLog.id)
+_LOGS = BulkInsert(
+    table(StrategyLog),
+    (
+        "id",
+        "created_at",
+        "user_id",
+        "strategy_id",
+        "account_id",
+        "level",
+        "event",
+        "message",
+        "data",
+        "signal_id",
+        "order_id",
+        "position_id",
+    ),
+)
 
 
 def write(
@@ -30,7 +47,9 @@ def write(
 ) -> None:
     """Add one line to the user's log. ``level``: info, warning, error."""
     at = clock.now()
+    [log_id] = reserve_ids(tx.conn, "strategy_logs", 1)
     row = {
+        "id": log_id,
         "created_at": at,
         "user_id": user_id,
         "strategy_id": strategy_id,
@@ -43,5 +62,5 @@ def write(
         "order_id": order_id,
         "position_id": position_id,
     }
-    log_id = tx.conn.scalar(_INSERT, row)
-    tx.record(user_id, "log", {"id": log_id, **row, "created_at": timestamp(at)})
+    _LOGS.execute(tx.conn, [row])
+    tx.record(user_id, "log", {**row, "created_at": timestamp(at)})

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 
 from app import clock, faults
 from app.brokers.base import AccountRef, Broker
 from app.domain.errors import TradingError
 from app.domain.trading import BrokerReport, OrderStatus
 from app.extensions import writer
-from app.models import Order
+from app.models import Fill, Order
 from app.models.base import table
 from app.services import fills, journal, payloads
 from app.transactions import Tx
@@ -35,6 +35,9 @@ _UNSETTLED = select(_ORDERS).where(
         _ORDERS.c.status.in_(("submitting", "unknown", "cancel_pending")),
         _ORDERS.c.client_order_id.in_(bindparam("also", expanding=True)),
     ),
+)
+_LAST_FILL = select(func.max(table(Fill).c.filled_at)).where(
+    table(Fill).c.account_id == bindparam("account")
 )
 _LEGS = select(_ORDERS).where(_ORDERS.c.parent_id == bindparam("parent"))
 
@@ -62,6 +65,19 @@ def settle(broker: Broker, account: AccountRef, also: Sequence[str] = ()) -> boo
     return len(proven) == len(absent) and not any(
         order.status is OrderStatus.CANCEL_PENDING for order in report.orders
     )
+
+
+def catch_up(broker: Broker, account: AccountRef) -> None:
+    """Take in the fills that the broker has booked since the last one we know of.
+
+    Raises:
+        TradingError: the broker does not answer; nothing was changed.
+    """
+    with writer.read() as connection:
+        last = connection.scalar(_LAST_FILL, {"account": account.id})
+    since = last - _LOOK_BACK if last is not None else None
+    report = BrokerReport((), tuple(broker.fills(account, since)))
+    writer.run(lambda tx: fills.apply(tx, account, report, source="reconcile"))
 
 
 def mark_unknown(tx: Tx, account: AccountRef, client_order_ids: list[str]) -> None:

@@ -16,7 +16,7 @@ from app.domain.trading import BrokerReport
 from app.extensions import db, dispatcher, lifecycle, ownership, writer
 from app.marketdata.simulated import SimulatedFeed
 from app.models import Boot
-from app.services import fills, hooks, signals
+from app.services import context, fills, hooks, signals
 from app.services.executor import executor
 from app.transactions import Tx
 from config import Config
@@ -39,9 +39,12 @@ def register(app: Flask) -> None:
     lifecycle.add("writer", lambda: None, writer.close)
     lifecycle.add("outbox", start_outbox, dispatcher.stop)
     hooks.clear()
+    context.clear()
     faults.arm(config.fault_point)
     feed = SimulatedFeed()
-    paper = PaperBroker(writer, feed, leads=lambda: ownership.lead(_PAPER))
+    paper = PaperBroker(
+        writer, feed, leads=lambda: ownership.lead(_PAPER), is_alone=config.is_embedded
+    )
     paper.subscribe(_take_in)
     registry.register("paper", _as_configured(paper, config))
     executor.price_with(lambda contract: feed.quote(contract) if feed.knows(contract) else None)

@@ -58,7 +58,8 @@ _ATTEMPTS = 3
 
 
 class PaperBroker:
-    """``leads`` tells whether this process is the one that matches resting orders."""
+    """``leads`` tells whether this process is the one that matches resting orders. ``is_alone``:
+    no other process changes these accounts, so what the engine knows is what is stored."""
 
     def __init__(
         self,
@@ -67,11 +68,13 @@ class PaperBroker:
         *,
         rules: Callable[[str], MarketRules] = default_rules,
         leads: Callable[[], bool] = lambda: True,
+        is_alone: bool = False,
     ) -> None:
         self._writer = writer
         self._feed = feed
         self._rules = rules
         self._leads = leads
+        self._is_alone = is_alone
         self._engine = Engine(rules)
         self._locks: defaultdict[int, RLock] = defaultdict(RLock)
         self._refs: dict[int, AccountRef] = {}
@@ -153,6 +156,8 @@ class PaperBroker:
             return [broker_fill(f) for f in storage.fills_since(connection, account.id, since)]
 
     def positions(self, account: AccountRef) -> list[BrokerPosition]:
+        if self._is_alone and self._engine.knows(account.id):
+            return [broker_position(p) for p in self._engine.positions(account.id) if p.net_pos]
         with self._writer.read() as connection:
             return [broker_position(p) for p in storage.positions(connection, account.id)]
 
