@@ -21,11 +21,13 @@ import gevent
 import psycopg
 import requests
 import socketio
+from alembic import command
 from psycopg import sql
 from socketio.exceptions import SocketIOError
 from sqlalchemy import Engine, create_engine, func, select
 from sqlalchemy.engine import make_url
 
+from app.migrate import alembic_config
 from app.models import Book, EventSeq, Execution, Order
 from app.models.base import table
 from tests.servers import ROOT, launch
@@ -160,6 +162,9 @@ class Listener:
     def close(self) -> None:
         if self._client is not None:
             self._client.disconnect()
+            socket = self._client.eio.ws
+            if socket is not None:  # where the server died under it, nobody else closes it
+                socket.close()
             self._client = None
 
     def _hear(self, name: str, body: Any = None) -> None:
@@ -372,7 +377,8 @@ class World:
         senders: list[gevent.Greenlet] = []
         if self._launch(settings, kill_after_s):
             senders = [gevent.spawn(self.listen), *self.senders(each)]
-            gevent.joinall(senders, timeout=20)
+            with_timeout(lambda: not self.is_alive or all(s.dead for s in senders), 20)
+            gevent.joinall(senders[1:], timeout=5)
             with_timeout(lambda: not self.is_alive, 0.4 if kill_after_s is None else kill_after_s)
             gevent.killall([sender for sender in senders if not sender.dead])
         died = not self.is_alive
@@ -463,8 +469,10 @@ def private_postgres(server: str, name: str) -> Iterator[str]:
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
     url = make_url(server).set(database=name, drivername="postgresql+psycopg")
+    text = url.render_as_string(hide_password=False)
     try:
-        yield url.render_as_string(hide_password=False)
+        command.upgrade(alembic_config(text), "head")
+        yield text
     finally:
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(
