@@ -110,7 +110,7 @@ class Stage:
                 "/api/traders/",
                 {"strategy_id": made["id"], "account_id": account_id, "enabled": True},
             )
-        path = "/" + made["webhook_url"].split("/", 3)[3]
+        path: str = "/" + made["webhook_url"].split("/", 3)[3]
         self.paths.append(path)
         return path
 

@@ -52,7 +52,8 @@ class Broker(Protocol):
     def place_oco(
         self, account: AccountRef, first: OrderTicket, second: OrderTicket, *, ids: tuple[str, str]
     ) -> BrokerReport:
-        """Two reduce-only orders of which one ends the other. ``ids`` are their client order ids."""
+        """Two reduce-only orders of which one ends the other; ``ids`` are their client order
+        ids."""
         ...
 
     def cancel_order(self, account: AccountRef, client_order_id: str) -> BrokerReport:
