@@ -20,7 +20,7 @@ from geventwebsocket.handler import WebSocketHandler
 from sqlalchemy.exc import DBAPIError
 
 from app import create_app
-from app.extensions import lifecycle, ownership
+from app.extensions import db, lifecycle, ownership
 from app.migrate import SchemaBehind, prepare_schema
 from app.models.engine import OwnershipTaken
 from config import ConfigError, load
@@ -98,6 +98,9 @@ def stop(app: Flask, server: Server) -> None:
     server.stop(timeout=1)
     with app.app_context(), gevent.Timeout(_STOP_TIMEOUT_S, False):
         lifecycle.stop()
+        # The last connection that closes brings SQLite's journal into the file.
+        db.session.remove()
+        db.engine.dispose()
         log.info("stopped")
         return
     log.error("stopped with parts still running")
