@@ -63,6 +63,7 @@ def test_stop_under_load_is_quick_and_loses_nothing(world: World) -> None:
     gevent.joinall(senders, timeout=15, raise_error=True)
     assert status == 0
     assert seconds < 10
+    assert not (world.folder / "just_trades.db-wal").exists(), "the file alone is not whole"
     assert "Traceback" not in world.log
     world.settle()
     world.finish()
