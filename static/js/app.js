@@ -51,6 +51,16 @@ function mountAll() {
   for (const element of document.querySelectorAll("[data-module]")) mount(element);
 }
 
+// ---------------------------------------------------------------------- what scrolls
+
+/** What is wider or higher than its panel can be scrolled with the arrow keys: it takes the focus. */
+function markScrollers() {
+  for (const box of document.querySelectorAll(".jt-scroll")) {
+    const scrolls = box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+    if (scrolls && !box.hasAttribute("tabindex")) box.tabIndex = 0;
+  }
+}
+
 // ---------------------------------------------------------------------- parts that reload
 
 const waiting = new Set();
@@ -101,8 +111,10 @@ function startHtmx() {
     // While the connection is down the banner says so already.
     if (!live || live.state.name === "connected") toast({ kind: "bad", title: "No answer from the server" });
   });
-  document.addEventListener("htmx:after:settle", mountAll);
-  document.addEventListener("htmx:after:swap", mountAll);
+  for (const type of ["htmx:after:settle", "htmx:after:swap"]) {
+    document.addEventListener(type, mountAll);
+    document.addEventListener(type, markScrollers);
+  }
 }
 
 // ---------------------------------------------------------------------- shell
@@ -251,5 +263,7 @@ if (live) {
   startReloads();
 }
 mountAll();
+markScrollers();
+window.addEventListener("resize", markScrollers);
 live?.start();
 window.dispatchEvent(new CustomEvent("jt:ready"));
