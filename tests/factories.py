@@ -72,7 +72,7 @@ def strategy(owner: User, *, token: str | None = None, **columns: Any) -> Strate
             "name": f"Strategy {number}",
             "slug": f"strategy-{number}",
             "token_cipher": "",
-            "settings": dump(StrategySettings(), secrets=True),
+            "settings": dump(StrategySettings()),
             **columns,
         },
     )

@@ -650,16 +650,13 @@ def _risk_conflicts(settings: StrategySettings) -> list[tuple[str, str]]:
     return [("stop_loss", "is required when sizing is risk")]
 
 
-def parse_strategy(
-    data: object, *, previous: StrategySettings | None = None, at: str = ""
-) -> StrategySettings:
-    """Read a strategy's settings from JSON. A secret given back as it is shown (``"set"``) keeps
-    its ``previous`` value. ``at`` goes before the field names of errors.
+def parse_strategy(data: object, *, at: str = "") -> StrategySettings:
+    """Read a strategy's settings from JSON. ``at`` goes before the field names of errors.
 
     Raises:
         Invalid: with one (field, message) per fault.
     """
-    settings = _read(StrategySettings, _with_secrets(data, previous), at)
+    settings = _read(StrategySettings, data, at)
     _refuse(conflicts(settings), at)
     return settings
 
@@ -678,12 +675,10 @@ def parse_overrides(
     return overrides
 
 
-def dump(model: StrategySettings | TraderOverrides, *, secrets: bool = False) -> dict[str, Any]:
-    """JSON values; decimals as text. Secrets read ``"set"`` unless asked for (for storage)."""
+def dump(model: StrategySettings | TraderOverrides) -> dict[str, Any]:
+    """JSON values; decimals as text. Secrets read ``"set"``."""
     data = model.model_dump(mode="json")
-    if not secrets:
-        data |= {name: SECRET_IS_SET for name in _SECRETS if data.get(name) is not None}
-    return data
+    return data | {name: SECRET_IS_SET for name in _SECRETS if data.get(name) is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -819,13 +814,3 @@ def _words(fault: ErrorDetails) -> str:
     if fault["type"] in _PLAIN_WORDS:
         return _PLAIN_WORDS[fault["type"]]
     return fault["msg"].replace("Input should be", "should be")
-
-
-def _with_secrets(data: object, previous: StrategySettings | None) -> object:
-    if not isinstance(data, Mapping):
-        return data
-    kept = {name: getattr(previous, name, None) for name in _SECRETS}
-    return {
-        name: kept[name] if value == SECRET_IS_SET and kept.get(name) is not None else value
-        for name, value in data.items()
-    }

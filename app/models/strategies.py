@@ -29,6 +29,8 @@ class Strategy(Stamped, Model):
     enabled: Mapped[bool] = mapped_column(default=True)
     recording: Mapped[bool] = mapped_column(default=False)
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)
+    passphrase_cipher: Mapped[str | None] = mapped_column(Text)
+    """The settings' passphrase, encrypted; the settings themselves only say that it is set."""
     settings_version: Mapped[int] = mapped_column(default=1)
     version: Mapped[int] = mapped_column(default=1)
     """Raised by every change; the intake verifies its cached copy against it."""

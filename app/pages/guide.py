@@ -27,7 +27,16 @@ from app.extensions import db
 from app.models import Account, RecordedPosition, Signal, Strategy, Trade, Trader
 from app.schemas.accounts import AccountIn
 from app.schemas.recorders import RecorderIn
-from app.services import accounts, positions, preview, signal_log, signals, strategies, traders
+from app.services import (
+    accounts,
+    passphrases,
+    positions,
+    preview,
+    signal_log,
+    signals,
+    strategies,
+    traders,
+)
 from app.services.context import facts_of
 from app.services.owned import get
 from app.services.positions import Filters
@@ -153,7 +162,9 @@ def send() -> Response:
         )
     action = "close" if request.form.get("action") == "close" else "buy"
     now = clock.now()
-    body = json.dumps(_alert(strategy, action, now)).encode()
+    secret = passphrases.opened(strategy)
+    carried = {"passphrase": secret} if secret is not None else {}
+    body = json.dumps(_alert(strategy, action, now) | carried).encode()
     alert = Alert(body, "application/json", remote_address(), now, g.get("request_id"))
     try:
         signals.receive(_token(strategy), alert)
@@ -287,9 +298,6 @@ def _money(leg: Any, size: Decimal, instrument: Instrument, contract: str) -> De
 def _alert(strategy: Strategy, action: str, at: datetime | None) -> dict[str, str]:
     """A body as TradingView would send it. The moment makes each one different from the last."""
     body = {"action": action, "ticker": strategy.symbol or SYMBOL}
-    secret = strategies.settings_of(strategy).passphrase
-    if secret is not None and at is not None:
-        body["passphrase"] = secret
     if at is not None:
         body["time"] = timestamp(at)
     return body

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import select
 
 from app.domain.settings import StrategySettings, parse_strategy
 from app.extensions import db
 from app.models import Strategy
+from app.services import passphrases
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -27,6 +28,7 @@ class Hook:
     enabled: bool
     symbol: str | None
     settings: StrategySettings
+    passphrase: str | None = field(repr=False)
     sources: tuple[Network, ...]
 
     def allows(self, address: str) -> bool:
@@ -69,6 +71,7 @@ def _load(digest: str) -> Hook | None:
         enabled=row.enabled,
         symbol=row.symbol,
         settings=settings,
+        passphrase=passphrases.opened(row),
         sources=tuple(ipaddress.ip_network(s, strict=False) for s in settings.allowed_sources),
     )
     if len(_cache) >= _MOST:

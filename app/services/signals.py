@@ -142,7 +142,7 @@ def judge(hook: Hook, alert: Alert) -> Verdict:
         decoded = decode(alert.body, alert.content_type, default_symbol=hook.symbol)
     except BadAlert as e:
         return Verdict("rejected", e.status, _NOTHING, e.code, e.field, e.detail)
-    secret = hook.settings.passphrase
+    secret = hook.passphrase
     if secret is not None and not _same(secret, decoded.secret):
         detail = "The passphrase in the message is missing or wrong."
         return Verdict("rejected", 401, _NOTHING, "wrong_secret", None, detail)

@@ -24,7 +24,7 @@ from app.domain.settings import (
 from app.extensions import db, writer
 from app.models import Account, Book, Order, Signal, Strategy, Trader
 from app.models.orders import OPEN_STATUSES
-from app.services import journal, positions, secrets, traders
+from app.services import journal, passphrases, positions, secrets, traders
 from app.services.owned import get, owned
 from app.transactions import Tx
 
@@ -71,7 +71,6 @@ def create(
         NotFound: the demo account is not there or not the user's.
     """
     parsed = parse_strategy({} if settings is None else settings, at="settings")
-    document = dump(parsed, secrets=True)
     return _insert(
         user_id,
         {
@@ -80,7 +79,7 @@ def create(
             "demo_account_id": demo_account_id,
             "recording": recording,
             "enabled": enabled,
-            "settings": document,
+            **passphrases.columns(user_id, parsed),
         },
     )
 
@@ -91,10 +90,8 @@ def update(user_id: int, strategy_id: int, changes: Mapping[str, Any]) -> Strate
 
     def change(tx: Tx, row: Strategy) -> str:
         for column, value in changes.items():
-            if column == "settings":
-                row.settings = _merged(row, value)
-            else:
-                setattr(row, column, value)
+            for name, kept in _columns(row, column, value).items():
+                setattr(row, name, kept)
         _check_demo_account(tx, user_id, row.demo_account_id)
         return f"Changed: {', '.join(_changed_names(changes)) or 'nothing'}."
 
@@ -155,6 +152,7 @@ def clone(user_id: int, strategy_id: int, name: str | None = None) -> Strategy:
             "recording": False,
             "enabled": source.enabled,
             "settings": dict(source.settings),
+            "passphrase_cipher": source.passphrase_cipher,
         },
     )
 
@@ -190,6 +188,7 @@ def import_document(user_id: int, document: Mapping[str, Any]) -> Strategy:
 
 
 def settings_of(strategy: Strategy) -> StrategySettings:
+    """A passphrase reads ``"set"``; see ``passphrases.opened``."""
     return parse_strategy(strategy.settings)
 
 
@@ -289,10 +288,13 @@ def _claim(tx: Tx, user_id: int, strategy_id: int) -> Strategy:
     return row
 
 
-def _merged(row: Strategy, given: object) -> dict[str, Any]:
-    previous = settings_of(row)
-    data = {**row.settings, **given} if isinstance(given, Mapping) else given
-    return dump(parse_strategy(data, previous=previous, at="settings"), secrets=True)
+def _columns(row: Strategy, name: str, value: Any) -> dict[str, Any]:
+    """The columns that one change sets; of settings, what is absent stays."""
+    if name != "settings":
+        return {name: value}
+    data = {**row.settings, **value} if isinstance(value, Mapping) else value
+    parsed = parse_strategy(data, at="settings")
+    return passphrases.columns(row.user_id, parsed, kept=row.passphrase_cipher)
 
 
 def _changed_names(changes: Mapping[str, Any]) -> list[str]:

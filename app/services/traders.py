@@ -253,7 +253,7 @@ def _stored(overrides: object, strategy: Strategy) -> dict[str, Any]:
     base: StrategySettings = parse_strategy(strategy.settings)
     data = {} if overrides is None else overrides
     parsed: TraderOverrides = parse_overrides(data, base, at="overrides")
-    return {name: value for name, value in dump(parsed, secrets=True).items() if value is not None}
+    return {name: value for name, value in dump(parsed).items() if value is not None}
 
 
 def _claim(tx: Tx, user_id: int, trader_id: int) -> Trader:

@@ -427,6 +427,7 @@ def upgrade() -> None:
         sa.Column("enabled", sa.Boolean(), nullable=False),
         sa.Column("recording", sa.Boolean(), nullable=False),
         sa.Column("settings", sa.JSON(), nullable=False),
+        sa.Column("passphrase_cipher", sa.Text(), nullable=True),
         sa.Column("settings_version", sa.Integer(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("deleted_at", types.UTCDateTime(timezone=True), nullable=True),

@@ -151,6 +151,34 @@ def test_a_passphrase_is_never_shown_again(owner: Caller) -> None:
     assert "passphrase" not in exported["settings"]
 
 
+def test_a_passphrase_given_back_as_set_still_holds(owner: Caller) -> None:
+    made = owner.post("/api/recorders/", {"name": "x", "settings": {"passphrase": "one"}}, 201)
+    path = f"/api/recorders/{made['id']}/"
+
+    owner.put(path, {"settings": {"passphrase": "set", "inverse": True}})
+    kept = _answers(owner, made, "one", "set")
+    owner.put(path, {"settings": {"passphrase": "two"}})
+    changed = _answers(owner, made, "one", "two")
+    owner.put(path, {"settings": {"passphrase": None}})
+    removed = _answers(owner, made, "three")
+
+    assert (kept, changed, removed) == ([200, 401], [401, 200], [200])
+
+
+def test_a_copy_asks_for_the_same_passphrase(owner: Caller) -> None:
+    made = owner.post("/api/recorders/", {"name": "x", "settings": {"passphrase": "one"}}, 201)
+
+    copy = owner.post(f"/api/recorders/{made['id']}/clone/", {}, 201)
+
+    assert _answers(owner, copy, "one", "two") == [200, 401]
+
+
+def _answers(owner: Caller, recorder: dict[str, Any], *passphrases: str) -> list[int]:
+    """What its webhook answers to an alert with each of the passphrases; it has no trader."""
+    alerts = [{"action": "buy", "ticker": "MNQ1!", "passphrase": word} for word in passphrases]
+    return [owner.client.post(recorder["webhook_url"], json=a).status_code for a in alerts]
+
+
 def test_a_rotated_webhook_has_another_token(owner: Caller) -> None:
     made = owner.post("/api/recorders/", BODY, 201)
 

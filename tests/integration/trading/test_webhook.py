@@ -16,9 +16,10 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from app import clock
-from app.domain.settings import dump, parse_strategy
+from app.domain.settings import parse_strategy
 from app.extensions import lifecycle, writer
 from app.models import AlertKey, Event, Execution, Signal
+from app.services import passphrases
 from tests import factories
 
 TOKEN = "a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6"
@@ -182,8 +183,9 @@ def test_a_bad_alert_says_which_field_and_is_kept(strategy: Any, post: Post) -> 
 
 
 def with_settings(token: str, **settings: Any) -> Any:
-    document = dump(parse_strategy(settings), secrets=True)
-    strategy = factories.strategy(factories.user(), token=token, settings=document)
+    owner = factories.user()
+    columns = passphrases.columns(owner.id, parse_strategy(settings))
+    strategy = factories.strategy(owner, token=token, **columns)
     factories.trader(strategy, factories.account(factories.user()))
     return strategy
 
