@@ -26,6 +26,10 @@ class TooLarge(TradingError):
     code, status, title = "body_too_large", 413, "Bad alert"
 
 
+class Incomplete(TradingError):
+    code, status, title = "incomplete_body", 400, "Bad alert"
+
+
 class Buckets:
     """Token buckets by name: ``rate`` a second with bursts of ``burst``. The least used name is
     forgotten first, which can only make the limit softer."""
@@ -95,14 +99,21 @@ def _alert(body: bytes, address: str, received_at: datetime) -> Alert:
 
 
 def _body() -> bytes | None:
-    """The raw bytes; None where they are more than an alert can have (they are not read)."""
+    """The raw bytes; None where they are more than an alert can have (they are not read).
+
+    Raises:
+        Incomplete: the sender hung up, or what it sent is not HTTP.
+    """
     length = request.content_length
-    if length is None:
-        body = request.stream.read(MAX_BODY + 1)
-    elif length > MAX_BODY:
+    if length is not None and length > MAX_BODY:
         return None
-    else:
-        body = request.environ["wsgi.input"].read(length)
+    try:
+        if length is None:
+            body = request.stream.read(MAX_BODY + 1)
+        else:
+            body = request.environ["wsgi.input"].read(length)
+    except OSError as e:
+        raise Incomplete("The connection ended before the whole body came.") from e
     return None if len(body) > MAX_BODY else body
 
 
