@@ -366,7 +366,9 @@ class World:
         """One life of the process, ended at a chosen point or at a chosen moment."""
         point = self.random.choice((*POINTS, "moment"))
         if point == "moment":
-            self.die({}, each, kill_after_s=self.random.uniform(0.5, 2.5))
+            # With a slow broker, orders are more often on their way at that moment.
+            settings = {"PAPER_LATENCY_MS": self.random.choice(("0", "20", "100"))}
+            self.die(settings, each, kill_after_s=self.random.uniform(0.5, 2.5))
             return
         passing = self.random.randint(1, RARE.get(point, self.random.choice((2, 10, 40))))
         self.die({"FAULT_POINT": f"{point}:{passing}"}, each)
