@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -27,6 +28,8 @@ from app.models.base import table
 from tests.faults.world import Alert, Listener, World
 
 ZERO = Decimal(0)
+DEADLINE = timedelta(seconds=60)
+"""The default of ``entry_deadline``."""
 Counts = dict[str, int]
 
 _WANTED = {"buy": 1, "sell": -1, "close": 0}
@@ -58,6 +61,10 @@ def count(world: World) -> Counts:
         "alerts stored without all their executions": _without_executions(rows, traders),
         "alerts accepted twice": _accepted_twice(rows),
         "executions without an end": sum(e.finished_at is None for e in rows.executions),
+        "executions that expired before their deadline": sum(
+            e.reason == "entry_deadline" and e.finished_at - e.received_at < DEADLINE
+            for e in rows.executions
+        ),
         "executions that failed": sum(e.status == "failed" for e in rows.executions),
         "executions held back as out of sync": sum(
             e.reason == "out_of_sync" for e in rows.executions
