@@ -1,5 +1,5 @@
 """``python -m tests.faults --kills N``: kill the process N times, then count what is lost,
-doubled or wrong. ``--write`` puts the result into ``docs/reliability.md``."""
+doubled or wrong. From 100 kills on, the result is put into ``docs/reliability.md``."""
 
 from tests import gevent_first  # noqa: I001  (the patch must precede ssl and requests)
 
@@ -31,6 +31,7 @@ live client that resumed after each restart was sent. Everything in the first ta
 An execution *expired* where its entry could not be sent within its deadline (60 seconds) for all
 the kills; that is what the deadline is for. The names under *killed at* are steps in the code.
 """
+_LONG = 100
 ROUND = 15
 """Kills between two times at which everything is left to settle, closed and counted."""
 __all__ = ["gevent_first"]
@@ -43,7 +44,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--keep", type=Path, help="leave the data in this folder")
     parser.add_argument("--postgres", action="store_true", help="on PostgreSQL")
-    parser.add_argument("--write", action="store_true", help=f"write {REPORT.name}")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="just-trades-faults-") as temporary:
         folder = options.keep or Path(temporary)
@@ -67,7 +67,7 @@ def _report(options: argparse.Namespace, world: World) -> int:
     text = _table(counts, happened, world.kills)
     seconds = time.monotonic() - began
     sys.stdout.write(f"{text}\n{database}, seed {options.seed}, {seconds:.0f} s\n")
-    if options.write:
+    if options.kills >= _LONG:
         _write(text, database, seconds)
     return 1 if any(counts.values()) else 0
 
