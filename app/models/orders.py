@@ -59,6 +59,8 @@ class Order(Stamped, Model):
     submitted_at: Mapped[datetime | None]
     acknowledged_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    reported_at: Mapped[datetime | None]
+    """The broker's time of the newest state taken in; an older report changes nothing."""
 
     __table_args__ = (
         Index(
@@ -114,6 +116,9 @@ class Book(Stamped, Model):
     realized: Mapped[Decimal] = mapped_column(Money, default=Decimal(0))
     """Net of fees, all round trips of this book so far."""
     trip: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    last_fill_at: Mapped[datetime | None]
+    """The broker's time of the newest fill; one that is older is put in its place."""
+
     __table_args__ = (
         Index(
             "uq_books_trader_id_contract",
