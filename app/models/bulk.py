@@ -12,6 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table
 
+from app.models import plain
+
 _Write = Callable[[Any], Any]
 
 
@@ -40,7 +42,11 @@ class BulkInsert:
             for place, write in writes:
                 written[place] = write(written[place])
             values.append(tuple(written))
-        return conn.exec_driver_sql(text, values if len(values) > 1 else values[0]).rowcount
+        if len(values) == 1:
+            inserted: int = plain.execute(conn, text, values[0]).rowcount
+        else:
+            inserted = plain.execute_many(conn, text, values).rowcount
+        return inserted
 
     def _prepare(self, dialect: Dialect) -> tuple[str, tuple[tuple[int, _Write], ...]]:
         quote = dialect.identifier_preparer.quote

@@ -22,7 +22,7 @@ OPEN_STATUSES = (
     "unknown",
     "inactive",
 )
-_IS_OPEN = text("status IN ('" + "', '".join(OPEN_STATUSES) + "')")
+IS_OPEN = text("status IN ('" + "', '".join(OPEN_STATUSES) + "')")
 
 
 class Order(Stamped, Model):
@@ -67,8 +67,8 @@ class Order(Stamped, Model):
             "ix_orders_open",
             "account_id",
             "contract",
-            sqlite_where=_IS_OPEN,
-            postgresql_where=_IS_OPEN,
+            sqlite_where=IS_OPEN,
+            postgresql_where=IS_OPEN,
         ),
         Index("ix_orders_trader_id_id", "trader_id", "id"),
     )

@@ -9,17 +9,25 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, literal, null, select, true
 
 from app.brokers.base import AccountRef
 from app.domain import symbols
 from app.domain.plans import AccountState, Context, Holding, WorkingOrder
-from app.domain.settings import Effective, Sizing, effective, parse_overrides, parse_strategy
+from app.domain.settings import (
+    Effective,
+    Sizing,
+    StrategySettings,
+    effective,
+    parse_overrides,
+    parse_strategy,
+)
 from app.domain.signals import Signal
 from app.domain.symbols import ResolvedContract
 from app.domain.trading import BrokerPosition, OrderRole, Quote, Side
 from app.models import Account, Book, Order, Strategy, Trader
-from app.models.orders import OPEN_STATUSES
+from app.models.orders import IS_OPEN
+from app.models.prepared import Prepared
 
 WHO = (
     Trader.id.label("trader_id"),
@@ -46,27 +54,47 @@ _TRADER = (
     .join(Account, Account.id == Trader.account_id)
     .where(Trader.id == bindparam("trader"))
 )
+_ACCOUNT = select(
+    null().label("trader_id"),
+    true().label("trader_enabled"),
+    null().label("trader_deleted_at"),
+    null().label("strategy_id"),
+    literal("manual").label("strategy_name"),
+    Account.id.label("account_id"),
+    Account.user_id.label("user_id"),
+    Account.name.label("account_name"),
+    Account.broker,
+    Account.environment,
+    Account.broker_account_id,
+    Account.status.label("account_status"),
+    Account.kill_switch,
+    Account.deleted_at.label("account_deleted_at"),
+).where(Account.id == bindparam("account"))
 _DOCUMENTS = (
     select(Strategy.settings, Trader.overrides)
     .join_from(Trader, Strategy, Strategy.id == Trader.strategy_id)
     .where(Trader.id == bindparam("trader"))
 )
-_HELD = select(Book.trader_id, Book.contract, Book.net_pos, Book.avg_price).where(
-    Book.account_id == bindparam("account"), Book.net_pos != Decimal(0)
+_HELD = Prepared(
+    select(Book.trader_id, Book.contract, Book.net_pos, Book.avg_price).where(
+        Book.account_id == bindparam("account"), Book.net_pos != Decimal(0)
+    )
 )
-_WORKING = select(
-    Order.client_order_id,
-    Order.contract,
-    Order.role,
-    Order.side,
-    Order.quantity,
-    Order.filled_quantity,
-    Order.limit_price,
-    Order.stop_price,
-).where(
-    Order.account_id == bindparam("account"),
-    Order.trader_id == bindparam("trader"),
-    Order.status.in_(OPEN_STATUSES),
+_WORKING = Prepared(
+    select(
+        Order.client_order_id,
+        Order.contract,
+        Order.role,
+        Order.side,
+        Order.quantity,
+        Order.filled_quantity,
+        Order.limit_price,
+        Order.stop_price,
+    ).where(
+        Order.account_id == bindparam("account"),
+        Order.trader_id == bindparam("trader"),
+        IS_OPEN,
+    )
 )
 
 
@@ -81,6 +109,7 @@ class ContractFacts:
     lot_step: Decimal
 
 
+_DEFAULTS = effective(StrategySettings())
 NEED_EQUITY = frozenset({Sizing.EQUITY_PERCENT, Sizing.RISK})
 
 QuoteOf = Callable[[str], Quote | None]
@@ -100,12 +129,18 @@ class BrokerState:
         return sum((p.net_pos for p in self.positions if p.contract == contract), Decimal(0))
 
 
+    def average(self, contract: str) -> Decimal | None:
+        found = (p.avg_price for p in self.positions or () if p.contract == contract)
+        return next(found, None)
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The trader that acts: its account, its effective settings, its names for people."""
+    """The trader that acts: its account, its effective settings, its names for people. Without a
+    trader it is the account's manual book."""
 
-    trader_id: int
-    strategy_id: int
+    trader_id: int | None
+    strategy_id: int | None
     strategy_name: str
     account: AccountRef
     account_name: str
@@ -114,12 +149,25 @@ class Subject:
     effective: Effective
 
 
-def read_subject(conn: Connection, trader_id: int) -> Subject:
+def read_subject(conn: Connection, trader_id: int | None, account_id: int) -> Subject:
+    """The trader, or the manual book of the account."""
+    if trader_id is None:
+        row = conn.execute(_ACCOUNT, {"account": account_id}).one()
+        return _subject(row, _DEFAULTS)
     return subject_of(conn, conn.execute(_TRADER, {"trader": trader_id}).one())
+
+
+def read_subject_without_settings(conn: Connection, trader_id: int) -> Subject:
+    """For what only names the trader: it works where the settings cannot be read."""
+    return _subject(conn.execute(_TRADER, {"trader": trader_id}).one(), _DEFAULTS)
 
 
 def subject_of(conn: Connection, row: Any) -> Subject:
     """The trader of a row that has the columns of ``WHO``."""
+    return _subject(row, _effective(conn, row))
+
+
+def _subject(row: Any, settings: Effective) -> Subject:
     is_usable = row.account_deleted_at is None and row.account_status not in ("disabled", "error")
     return Subject(
         trader_id=row.trader_id,
@@ -131,7 +179,7 @@ def subject_of(conn: Connection, row: Any) -> Subject:
         account_name=row.account_name,
         state=AccountState(is_enabled=is_usable, kill_switch=row.kill_switch),
         is_active=row.trader_enabled and row.trader_deleted_at is None,
-        effective=_effective(conn, row),
+        effective=settings,
     )
 
 
@@ -169,7 +217,7 @@ def build(
 ) -> Context:
     settings = subject.effective.values
     resolved = resolve(signal.symbol, settings.symbol_map, settings.contract, now)
-    held = conn.execute(_HELD, {"account": subject.account.id}).all()
+    held = _HELD.rows(conn, {"account": subject.account.id})
     return Context(
         signal=signal,
         settings=settings,
@@ -212,7 +260,10 @@ def _holdings(
     root = resolved.instrument.root
     mine: dict[str, Any] = {resolved.contract: None}
     sums: dict[str, list[Decimal]] = {}
+    others: dict[str, int] = {}
     for row in held:
+        if row.trader_id != subject.trader_id:
+            others[row.contract] = others.get(row.contract, 0) + 1
         sums.setdefault(row.contract, []).append(row.net_pos)
         if row.trader_id == subject.trader_id and facts_of(row.contract).root == root:
             mine[row.contract] = row
@@ -223,14 +274,15 @@ def _holdings(
             avg_price=row.avg_price if row is not None else None,
             broker_net=broker.net(contract),
             books_sum=sum(sums.get(contract, []), Decimal(0)),
-            books=max(1, len(sums.get(contract, []))),
+            broker_avg=broker.average(contract),
+            books=1 + others.get(contract, 0),
         )
         for contract, row in mine.items()
     )
 
 
 def _working(conn: Connection, subject: Subject) -> tuple[WorkingOrder, ...]:
-    rows = conn.execute(_WORKING, {"account": subject.account.id, "trader": subject.trader_id})
+    rows = _WORKING.rows(conn, {"account": subject.account.id, "trader": subject.trader_id})
     return tuple(
         WorkingOrder(
             client_order_id=row.client_order_id,

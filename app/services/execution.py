@@ -38,6 +38,8 @@ from app.domain.plans import (
     step_from_json,
     step_to_json,
 )
+from app.domain.signals import Action
+from app.domain.signals import Signal as DecodedSignal
 from app.domain.trading import (
     BrokerReport,
     LegTicket,
@@ -54,7 +56,8 @@ from app.models import Account, Book, Execution, Order, Signal, Strategy, Trader
 from app.models.base import table
 from app.models.bulk import BulkInsert
 from app.models.engine import reserve_ids
-from app.models.orders import OPEN_STATUSES
+from app.models.orders import IS_OPEN
+from app.models.prepared import Prepared
 from app.models.types import canonical
 from app.services import context as contexts
 from app.services import fills, journal, payloads
@@ -67,7 +70,10 @@ _ORDERS = table(Order)
 _BOOKS = table(Book)
 
 FLAT_TIMEOUT = timedelta(seconds=10)
-"""How long an exit may take before an entry that waits for it is given up."""
+"""How long an exit may take before an entry that waits for it is given up; how long a market order
+that the broker took may take to fill before the account's work goes on."""
+_MOST_EXITS = 5
+"""How many exits one step sends before it is given up."""
 
 _NEW_ORDERS = BulkInsert(
     _ORDERS,
@@ -98,7 +104,7 @@ _NEW_ORDERS = BulkInsert(
         "updated_at",
     ),
 )
-_NEXT = (
+_NEXT = Prepared(
     select(
         _EXECUTIONS.c.id,
         _EXECUTIONS.c.signal_id,
@@ -117,26 +123,46 @@ _NEXT = (
     .join(Account, Account.id == Trader.account_id)
     .where(
         _EXECUTIONS.c.account_id == bindparam("account"),
-        _EXECUTIONS.c.status.in_(("pending", "running")),
+        or_(_EXECUTIONS.c.status == "pending", _EXECUTIONS.c.status == "running"),
         or_(_EXECUTIONS.c.due_at.is_(None), _EXECUTIONS.c.due_at <= bindparam("now")),
     )
     .order_by(_EXECUTIONS.c.id)
     .limit(1)
 )
-_OPEN_OF_TRADER = select(_ORDERS).where(
-    _ORDERS.c.account_id == bindparam("account"),
-    _ORDERS.c.trader_id == bindparam("trader"),
-    _ORDERS.c.status.in_(OPEN_STATUSES),
+_OPEN_OF_TRADER = Prepared(
+    select(_ORDERS).where(
+        _ORDERS.c.account_id == bindparam("account"),
+        _ORDERS.c.trader_id == bindparam("trader"),
+        IS_OPEN,
+    )
 )
-_OF_STEP = select(_ORDERS).where(
-    _ORDERS.c.execution_id == bindparam("execution"),
-    _ORDERS.c.step == bindparam("step"),
-    _ORDERS.c.parent_id.is_(None),
+_OF_STEP = Prepared(
+    select(_ORDERS).where(
+        _ORDERS.c.execution_id == bindparam("execution"),
+        _ORDERS.c.step == bindparam("step"),
+        _ORDERS.c.parent_id.is_(None),
+    ).order_by(_ORDERS.c.id)
 )
-_NET_POS = select(_BOOKS.c.net_pos, _BOOKS.c.avg_price).where(
-    _BOOKS.c.trader_id == bindparam("trader"), _BOOKS.c.contract == bindparam("contract")
+_OPEN_MANUAL = Prepared(
+    select(_ORDERS).where(
+        _ORDERS.c.account_id == bindparam("account"), _ORDERS.c.trader_id.is_(None), IS_OPEN
+    )
 )
-_FINISH = (
+_SENT = Prepared(select(_ORDERS).where(_ORDERS.c.client_order_id == bindparam("id")))
+_IN_CONTRACT = Prepared(
+    select(_BOOKS.c.trader_id, _BOOKS.c.net_pos, _BOOKS.c.avg_price).where(
+        _BOOKS.c.account_id == bindparam("account"), _BOOKS.c.contract == bindparam("contract")
+    )
+)
+_WAITING = select(
+    _EXECUTIONS.c.id,
+    _EXECUTIONS.c.signal_id,
+    _EXECUTIONS.c.index_in_alert,
+    _EXECUTIONS.c.trader_id,
+    _EXECUTIONS.c.received_at,
+    Signal.request_id,
+).join_from(_EXECUTIONS, Signal, Signal.id == _EXECUTIONS.c.signal_id)
+_FINISH = Prepared(
     update(_EXECUTIONS)
     .where(_EXECUTIONS.c.id == bindparam("of_id"))
     .values(
@@ -147,7 +173,7 @@ _FINISH = (
         updated_at=bindparam("at"),
     )
 )
-_DECIDED = (
+_DECIDED = Prepared(
     update(_EXECUTIONS)
     .where(_EXECUTIONS.c.id == bindparam("of_id"))
     .values(
@@ -162,12 +188,12 @@ _DECIDED = (
         updated_at=bindparam("at"),
     )
 )
-_DONE = (
+_DONE = Prepared(
     update(_EXECUTIONS)
     .where(_EXECUTIONS.c.id == bindparam("of_id"))
     .values(status=bindparam("to_status"), finished_at=bindparam("at"), updated_at=bindparam("at"))
 )
-_AT_STEP = (
+_AT_STEP = Prepared(
     update(_EXECUTIONS)
     .where(_EXECUTIONS.c.id == bindparam("of_id"))
     .values(step=bindparam("to_step"), updated_at=bindparam("at"))
@@ -239,6 +265,12 @@ class Run:
     stored_step: int = 0
     sent_step: int = -1
     """The step whose order this run has sent already."""
+    sent: list[str] = field(default_factory=list)
+    """The client order ids of what it sent in that step."""
+    is_in_doubt: bool = False
+    """An answer of this step was not clear: what the broker has of it is read from its orders."""
+    awaited: str | None = None
+    """A market order that the broker took and has not filled yet."""
     asked: set[str] = field(default_factory=set)
     """Orders that this run has asked to cancel."""
     waiting_until: datetime | None = None
@@ -266,7 +298,7 @@ def begin(
     Raises:
         OutOfStep: ``broker`` differs from the books and is not ``is_certain``; nothing was done.
     """
-    row = tx.conn.execute(_NEXT, {"account": account_id, "now": clock.now()}).first()
+    row = _NEXT.first(tx.conn, {"account": account_id, "now": clock.now()})
     if row is None:
         return None
     tx.request_id = row.request_id
@@ -310,15 +342,46 @@ def begin(
     return run
 
 
-def give_up(tx: Tx, account_id: int) -> None:
-    """End the account's next execution, which our own code could not carry out."""
-    row = tx.conn.execute(_NEXT, {"account": account_id, "now": clock.now()}).first()
-    if row is None:
-        return
-    subject = contexts.subject_of(tx.conn, row)
-    run = Run(row.id, row.signal_id, row.index_in_alert, subject, row.request_id, row.received_at)
+def give_up(tx: Tx, account_id: int, execution_id: int | None = None) -> None:
+    """End an execution (the account's next one, where none is named) that our own code could not
+    carry out. What it has sent is settled by ``reconcile``."""
+    if execution_id is None:
+        row = _NEXT.first(tx.conn, {"account": account_id, "now": clock.now()})
+        if row is None:
+            return
+        execution_id = row.id
     words = "An unexpected error; nothing more was sent. Check the position."
-    _finish(tx, run, "failed", "internal_error", words)
+    for run in _read_runs(tx, _WAITING.where(_EXECUTIONS.c.id == execution_id)):
+        _finish(tx, run, "failed", "internal_error", words)
+
+
+def drop_waiting(tx: Tx, account_id: int, trader_id: int | None = None) -> None:
+    """End the entries that wait for their delay (of one trader, or all of the account): the
+    position is being closed by hand, and nothing opens it again before the next signal."""
+    waiting = _WAITING.where(
+        _EXECUTIONS.c.account_id == account_id,
+        _EXECUTIONS.c.status == "pending",
+        _EXECUTIONS.c.due_at.is_not(None),
+    )
+    if trader_id is not None:
+        waiting = waiting.where(_EXECUTIONS.c.trader_id == trader_id)
+    for run in _read_runs(tx, waiting):
+        _finish(tx, run, "skipped", "closed_by_hand", "Closed by hand while the entry waited.")
+
+
+def _read_runs(tx: Tx, statement: Any) -> list[Run]:
+    """Executions to be ended; their settings are not looked at."""
+    return [
+        Run(
+            id=row.id,
+            signal_id=row.signal_id,
+            index=row.index_in_alert,
+            subject=contexts.read_subject_without_settings(tx.conn, row.trader_id),
+            request_id=row.request_id,
+            received_at=row.received_at,
+        )
+        for row in tx.conn.execute(statement).all()
+    ]
 
 
 def carry_out(tx: Tx, subject: Subject, plan: tuple[Step, ...], origin: Origin) -> Run:
@@ -339,13 +402,37 @@ def _stored_plan(tx: Tx, run: Run) -> tuple[Step, ...]:
     return tuple(step_from_json(step) for step in tx.conn.scalar(resumed) or [])
 
 
+_SAYS_FLAT = ("noop_flat", "nothing_to_cancel")
+
+
 def _is_superseded(tx: Tx, run: Run) -> bool:
-    newer = select(_EXECUTIONS.c.id).where(
-        _EXECUTIONS.c.trader_id == run.subject.trader_id,
-        _EXECUTIONS.c.id > run.id,
-        _EXECUTIONS.c.status.not_in(("skipped", "expired")),
+    """Whether a newer signal in the same symbol counts instead of an entry that waited: one that
+    was acted on, or one that found nothing to close or to cancel because of the waiting."""
+    newer = (
+        select(
+            _EXECUTIONS.c.status, _EXECUTIONS.c.reason, _EXECUTIONS.c.index_in_alert, Signal.parsed
+        )
+        .join_from(_EXECUTIONS, Signal, Signal.id == _EXECUTIONS.c.signal_id)
+        .where(
+            _EXECUTIONS.c.trader_id == run.subject.trader_id,
+            _EXECUTIONS.c.id > run.id,
+            _EXECUTIONS.c.status != "expired",
+        )
     )
-    return tx.conn.execute(newer.limit(1)).first() is not None
+    for row in tx.conn.execute(newer):
+        signal = to_signal(row.parsed[row.index_in_alert])
+        if signal.symbol != run.alert.symbol:
+            continue
+        if row.status != "skipped":
+            return True
+        if row.reason in _SAYS_FLAT and not _concerns_other_side(signal, run.alert):
+            return True
+    return False
+
+
+def _concerns_other_side(later: DecodedSignal, entry: DecodedSignal) -> bool:
+    spared = {Action.CLOSE_LONG: Action.SELL, Action.CLOSE_SHORT: Action.BUY}
+    return spared.get(later.action) is entry.action
 
 
 def proceed(tx: Tx, run: Run, answers: list[Answer]) -> Run:
@@ -354,9 +441,6 @@ def proceed(tx: Tx, run: Run, answers: list[Answer]) -> Run:
     run.calls = []
     for answer in answers:
         _take_answer(tx, run, answer)
-    if run.failure is not None and not _protects_later(run):
-        _finish(tx, run, "failed", *run.failure)
-        return run
     _advance(tx, run)
     return run
 
@@ -387,8 +471,8 @@ def _take(tx: Tx, run: Run, decision: Decision) -> None:
     now = clock.now()
     run.plan = decision.plan
     status = "running" if decision.plan else _STATUS[decision.verdict]
-    tx.conn.execute(
-        _DECIDED,
+    _DECIDED.run(
+        tx.conn,
         {
             "of_id": run.id,
             "to_status": status,
@@ -418,13 +502,16 @@ _STATUS = {
 
 
 def _advance(tx: Tx, run: Run) -> None:
-    """Do steps until one needs the broker; its intent is part of this transaction."""
+    """Do steps until one needs the broker; its intent is part of this transaction.
+
+    After a failure only what guards a position is still done: protection, and the exit that an
+    entry on the other side contained.
+    """
     while run.step < len(run.plan):
         step = run.plan[run.step]
-        if run.failure is not None and not isinstance(step, Reprotect | MoveStop):
-            run.step += 1
-            continue
-        calls = _HANDLERS[type(step)](tx, run, step)
+        calls: list[Call] = []
+        if run.failure is None or isinstance(step, Reprotect | MoveStop | Net):
+            calls = _HANDLERS[type(step)](tx, run, step) or _until_filled(tx, run)
         run.is_resumed = False
         if run.deferred_until is not None:
             _defer(tx, run)
@@ -434,10 +521,11 @@ def _advance(tx: Tx, run: Run) -> None:
             if run.step != run.stored_step:
                 run.stored_step = run.step
                 at = clock.now()
-                tx.conn.execute(_AT_STEP, {"of_id": run.id, "to_step": run.step, "at": at})
+                _AT_STEP.run(tx.conn, {"of_id": run.id, "to_step": run.step, "at": at})
             return
         run.step += 1
-        run.waiting_until = None
+        run.waiting_until = run.awaited = None
+        run.is_in_doubt = False
     if run.failure is not None:
         _finish(tx, run, "failed", *run.failure)
         return
@@ -471,19 +559,19 @@ def _cancel_rows(tx: Tx, run: Run, rows: list[Any]) -> list[Call]:
 
 
 def _close(tx: Tx, run: Run, step: Close) -> list[Call]:
-    if _was_sent(tx, run, again=True):
+    if _sent(tx, run).is_there:
         return []
     held = _held(tx, run, step.contract)
-    if held == 0 or PositionSide.of(held) is not _reduced_by(step.side):
+    if held.side is None or held.side is not _reduced_by(step.side):
         return []
-    quantity = abs(held) if step.is_whole else min(step.quantity, abs(held))
-    return [_exit_call(tx, run, step.contract, step.side, quantity)]
+    quantity = held.size if step.is_whole else min(step.quantity, held.size)
+    return [_exit_call(tx, run, step.contract, held, quantity)]
 
 
 def _await_flat(tx: Tx, run: Run, step: AwaitFlat) -> list[Call]:
     for contract in step.contracts:
         held = _held(tx, run, contract)
-        if held == 0:
+        if held.side is None:
             continue
         exits = [
             row
@@ -492,24 +580,27 @@ def _await_flat(tx: Tx, run: Run, step: AwaitFlat) -> list[Call]:
         ]
         if exits:
             return _wait(run, "not_flat", f"{contract} was not flat in time; nothing was entered.")
-        side = Side.SELL if held > 0 else Side.BUY
         if run.waiting_until is None:
             run.waiting_until = clock.now() + FLAT_TIMEOUT
-        if clock.now() > run.waiting_until:
+        is_tried = run.sent_step == run.step and len(run.sent) >= _MOST_EXITS
+        if is_tried or clock.now() > run.waiting_until:
             return _fail(run, "not_flat", f"{contract} could not be closed; nothing was entered.")
-        return [_exit_call(tx, run, contract, side, abs(held))]
+        return [_exit_call(tx, run, contract, held, held.size)]
     return []
 
 
 def _enter(tx: Tx, run: Run, step: Enter) -> list[Call]:
     now = clock.now()
-    if _was_sent(tx, run):
+    sent = _sent(tx, run)
+    if sent.is_there:
         return []
+    if sent.lost > 1:
+        return _fail(run, "order_lost", _LOST_TWICE)
     if now < step.not_before:
         run.deferred_until = step.not_before
         return []
     if now > step.deadline:
-        return _fail(run, "entry_deadline", "The entry could not be sent before its deadline.")
+        return _fail(run, "entry_deadline", _TOO_LATE)
     ticket = OrderTicket(
         contract=step.contract,
         side=step.side,
@@ -524,13 +615,25 @@ def _enter(tx: Tx, run: Run, step: Enter) -> list[Call]:
     return [_place(tx, run, ticket, OrderRole.ENTRY)]
 
 
+_TOO_LATE = "The entry could not be sent before its deadline."
+_LOST_TWICE = "The entry did not reach the broker, twice; it was not sent again."
+
+
 def _net(tx: Tx, run: Run, step: Net) -> list[Call]:
-    if _was_sent(tx, run):
+    """Close and open by one order. Where its entering half may not be or was not taken, the exit
+    still runs."""
+    sent = _sent(tx, run)
+    if run.failure is None and not sent.is_there:
+        if sent.lost > 1:
+            _fail(run, "order_lost", _LOST_TWICE)
+        elif clock.now() > step.deadline:
+            _fail(run, "entry_deadline", _TOO_LATE)
+    if run.failure is not None:
+        return _close_half(tx, run, step)
+    if sent.is_there:
         return []
-    if clock.now() > step.deadline:
-        return _fail(run, "entry_deadline", "The entry could not be sent before its deadline.")
     held = _held(tx, run, step.contract)
-    closes = abs(held) if PositionSide.of(held) is _reduced_by(step.side) else Decimal(0)
+    closes = held.size if held.side is _reduced_by(step.side) else Decimal(0)
     ticket = OrderTicket(
         contract=step.contract,
         side=step.side,
@@ -540,17 +643,26 @@ def _net(tx: Tx, run: Run, step: Net) -> list[Call]:
     return [_place(tx, run, ticket, OrderRole.ENTRY)]
 
 
-def _adopt(tx: Tx, run: Run, step: Adopt) -> list[Call]:
-    tx.conn.execute(
-        update(_BOOKS)
-        .where(_BOOKS.c.trader_id == run.subject.trader_id, _BOOKS.c.contract == step.contract)
-        .values(net_pos=step.net_pos, updated_at=clock.now())
+def _close_half(tx: Tx, run: Run, step: Net) -> list[Call]:
+    held = _held(tx, run, step.contract)
+    is_tried = any(
+        row.role == OrderRole.EXIT.value and row.status != OrderStatus.NOT_FOUND.value
+        for row in _rows_of_step(tx, run)
     )
+    if is_tried or held.side is not _reduced_by(step.side):
+        return []
+    return [_exit_call(tx, run, step.contract, held, held.size)]
+
+
+def _adopt(tx: Tx, run: Run, step: Adopt) -> list[Call]:
+    owner = fills.Owner(run.subject.trader_id, run.subject.strategy_id)
+    key = f"adopt-{run.id}-{run.step}"
+    fills.adopt(tx, run.account, owner, step.contract, step.net_pos, step.price, key)
     return []
 
 
 def _reprotect(tx: Tx, run: Run, step: Reprotect) -> list[Call]:
-    if _was_sent(tx, run, again=True):
+    if _sent(tx, run).is_there:
         return []
     legs = _protective(tx, run, step.contract)
     if legs:
@@ -559,7 +671,7 @@ def _reprotect(tx: Tx, run: Run, step: Reprotect) -> list[Call]:
 
 
 def _move_stop(tx: Tx, run: Run, step: MoveStop) -> list[Call]:
-    if _was_sent(tx, run, again=True):
+    if _sent(tx, run).is_there:
         return []
     legs = _protective(tx, run, step.contract)
     if legs:
@@ -583,17 +695,13 @@ def _protect(
     tx: Tx, run: Run, contract: str, target: Decimal | None, stop: Decimal | None
 ) -> list[Call]:
     """A bracket for the whole book as it is now."""
-    book = tx.conn.execute(
-        _NET_POS, {"trader": run.subject.trader_id, "contract": contract}
-    ).first()
-    if book is None or book.net_pos == 0 or book.avg_price is None:
-        return []
-    side = PositionSide.of(book.net_pos)
-    if side is None:
+    book = _held(tx, run, contract)
+    side = book.side
+    if side is None or book.avg_price is None:
         return []
     settings = run.subject.effective.values
     legs = brackets.legs_for(
-        side, book.avg_price, abs(book.net_pos), settings, facts_of(contract), run.alert
+        side, book.avg_price, book.size, settings, facts_of(contract), run.alert
     )
     target_price = target or (legs.take_profit.price if legs.take_profit else None)
     stop_price = stop or (legs.stop_loss.price if legs.stop_loss else None)
@@ -602,14 +710,14 @@ def _protect(
     if target_price is not None:
         tickets.append(
             (
-                _protective_ticket(contract, closing, abs(book.net_pos), limit=target_price),
+                _protective_ticket(contract, closing, book.size, limit=target_price),
                 OrderRole.TAKE_PROFIT,
             )
         )
     if stop_price is not None:
         tickets.append(
             (
-                _protective_ticket(contract, closing, abs(book.net_pos), stop=stop_price),
+                _protective_ticket(contract, closing, book.size, stop=stop_price),
                 OrderRole.STOP_LOSS,
             )
         )
@@ -644,12 +752,15 @@ def _protective_ticket(
 # Orders
 
 
-def _exit_call(tx: Tx, run: Run, contract: str, side: Side, quantity: Decimal) -> Place:
+def _exit_call(tx: Tx, run: Run, contract: str, held: _Held, quantity: Decimal) -> Place:
+    """Reduce-only where the account as a whole holds that much on this side. With books on both
+    sides it holds less, or the other side, and the exit of one must still go through."""
+    assert held.side is not None  # noqa: S101  (only what is held is closed)
     ticket = OrderTicket(
         contract=contract,
-        side=side,
+        side=held.side.closing,
         quantity=quantity,
-        reduce_only=True,
+        reduce_only=held.of_account * held.side.sign >= quantity,
         origin=run.origin,
         reference_price=run.alert.price if run.alert is not None else None,
     )
@@ -658,8 +769,11 @@ def _exit_call(tx: Tx, run: Run, contract: str, side: Side, quantity: Decimal) -
 
 def _place(tx: Tx, run: Run, ticket: OrderTicket, role: OrderRole) -> Place:
     """Write the intent: the order as ``submitting``, its legs as ``inactive``."""
-    run.sent_step = run.step
     client_order_id = uuid4().hex
+    if run.sent_step != run.step:
+        run.sent_step, run.sent = run.step, []
+    run.sent.append(client_order_id)
+    run.is_in_doubt = False
     row = _order_row(run, ticket, role, client_order_id, OrderStatus.SUBMITTING)
     _insert(tx, row)
     legs = (
@@ -744,20 +858,59 @@ def _leg(plan: LegPlan | None) -> LegTicket | None:
     return None if plan is None else LegTicket(uuid4().hex, offset=plan.offset, price=plan.price)
 
 
-def _was_sent(tx: Tx, run: Run, *, again: bool = False) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What the broker has of a step's orders. ``lost``: how many were proven not to exist."""
+
+    is_there: bool
+    lost: int = 0
+
+
+def _sent(tx: Tx, run: Run) -> _Sent:
     """Whether this step's order was sent, by this run or by one that a crash ended.
 
     An order that was proven not to exist does not count: it is planned again, an entry once, an
-    exit (``again``) as often as it takes, from the book as it then is.
+    exit as often as it takes, from the book as it then is.
     """
-    if run.sent_step == run.step:
-        return True
-    if not run.is_resumed:
-        return False
-    rows = tx.conn.execute(_OF_STEP, {"execution": run.id, "step": run.step}).all()
-    if not again and len(rows) > 1:
-        return True
-    return any(row.status != OrderStatus.NOT_FOUND.value for row in rows)
+    is_ours = run.sent_step == run.step
+    if is_ours and not run.is_in_doubt:
+        return _Sent(is_there=True)
+    if not is_ours and not run.is_resumed:
+        return _Sent(is_there=False)
+    rows = _rows_of_step(tx, run)
+    newest = {row.role: row for row in rows}
+    lost = sum(row.status == OrderStatus.NOT_FOUND.value for row in rows)
+    if not newest or any(r.status == OrderStatus.NOT_FOUND.value for r in newest.values()):
+        return _Sent(is_there=False, lost=lost)
+    if not is_ours:
+        run.sent_step, run.sent = run.step, [row.client_order_id for row in rows]
+    run.is_in_doubt = False
+    for row in newest.values():
+        if row.order_type == OrderType.MARKET.value and OrderStatus(row.status) not in TERMINAL:
+            run.awaited = row.client_order_id
+        if row.status == OrderStatus.REJECTED.value:
+            _take_rejection(tx, run, row.contract, Side(row.side), row.role, row.reason)
+    return _Sent(is_there=True, lost=lost)
+
+
+def _rows_of_step(tx: Tx, run: Run) -> list[Any]:
+    """The step's orders without the legs of an entry, oldest first."""
+    if run.id:
+        return _OF_STEP.rows(tx.conn, {"execution": run.id, "step": run.step})
+    return [row for i in run.sent for row in _SENT.rows(tx.conn, {"id": i})]
+
+
+def _until_filled(tx: Tx, run: Run) -> list[Call]:
+    """A market order fills at once, but not every broker says so in its answer: what follows is
+    decided from the book, so it waits."""
+    if run.awaited is None:
+        return []
+    if not any(row["client_order_id"] == run.awaited for row in _open_orders(tx, run)):
+        return []
+    now = clock.now()
+    if run.waiting_until is None:
+        run.waiting_until = now + FLAT_TIMEOUT
+    return [Wait(run.waiting_until)] if now < run.waiting_until else []
 
 
 def _defer(tx: Tx, run: Run) -> None:
@@ -774,10 +927,10 @@ def _defer(tx: Tx, run: Run) -> None:
 
 
 def _open_orders(tx: Tx, run: Run) -> list[Any]:
-    found = tx.conn.execute(
-        _OPEN_OF_TRADER, {"account": run.account.id, "trader": run.subject.trader_id}
-    )
-    return [row._mapping for row in found]
+    trader_id = run.subject.trader_id
+    if trader_id is None:
+        return _OPEN_MANUAL.dicts(tx.conn, {"account": run.account.id})
+    return _OPEN_OF_TRADER.dicts(tx.conn, {"account": run.account.id, "trader": trader_id})
 
 
 def _protective(tx: Tx, run: Run, contract: str) -> list[Any]:
@@ -787,9 +940,30 @@ def _protective(tx: Tx, run: Run, contract: str) -> list[Any]:
     ]
 
 
-def _held(tx: Tx, run: Run, contract: str) -> Decimal:
-    held = tx.conn.scalar(_NET_POS, {"trader": run.subject.trader_id, "contract": contract})
-    return held if held is not None else Decimal(0)
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The book in one contract. ``of_account``: the sum of all the account's books in it."""
+
+    net_pos: Decimal = Decimal(0)
+    avg_price: Decimal | None = None
+    of_account: Decimal = Decimal(0)
+
+    @property
+    def side(self) -> PositionSide | None:
+        return PositionSide.of(self.net_pos)
+
+    @property
+    def size(self) -> Decimal:
+        return abs(self.net_pos)
+
+
+def _held(tx: Tx, run: Run, contract: str) -> _Held:
+    rows = _IN_CONTRACT.rows(tx.conn, {"account": run.account.id, "contract": contract})
+    whole = sum((row.net_pos for row in rows), Decimal(0))
+    for row in rows:
+        if row.trader_id == run.subject.trader_id:
+            return _Held(row.net_pos, row.avg_price, whole)
+    return _Held(of_account=whole)
 
 
 def _reduced_by(side: Side) -> PositionSide:
@@ -820,7 +994,10 @@ def _wait(run: Run, code: str, words: str) -> list[Call]:
 def _take_answer(tx: Tx, run: Run, answer: Answer) -> None:
     if answer.report is not None:
         fills.apply(tx, run.account, answer.report, source="answer")
-        _notice_rejection(tx, run, answer)
+        _notice_rejection(tx, run, answer, answer.report)
+        if isinstance(answer.call, Place):
+            is_over = _is_over(answer.call, answer.report)
+            run.awaited = None if is_over else answer.call.client_order_id
         return
     if answer.error is None:
         return
@@ -832,14 +1009,38 @@ def _take_answer(tx: Tx, run: Run, answer: Answer) -> None:
         run.failure = (answer.error.code, answer.error.detail)
 
 
-def _notice_rejection(tx: Tx, run: Run, answer: Answer) -> None:
-    """A broker that answers with a rejected order has refused it, whatever the form."""
-    if answer.report is None or not isinstance(answer.call, Place):
-        return
-    for order in answer.report.orders:
-        is_ours = order.client_order_id == answer.call.client_order_id
-        if is_ours and order.status is OrderStatus.REJECTED and not answer.call.ticket.reduce_only:
-            run.failure = ("order_rejected", order.reason or "The broker rejected the order.")
+def _is_over(call: Place, report: BrokerReport) -> bool:
+    """Whether nothing more is to come of the order soon: it rests, or it has ended and its fills
+    are all here."""
+    if call.ticket.order_type is not OrderType.MARKET:
+        return True
+    for order in report.orders:
+        if order.client_order_id == call.client_order_id and order.status in TERMINAL:
+            told = sum(
+                (f.quantity for f in report.fills if f.broker_order_id == order.broker_order_id),
+                Decimal(0),
+            )
+            return told >= order.filled_quantity
+    return False
+
+
+def _notice_rejection(tx: Tx, run: Run, answer: Answer, report: BrokerReport) -> None:
+    """A broker that answers with a rejected order has refused it, whatever the form. An order that
+    only closes is not missed where nothing is held any more."""
+    ids = _ids(answer.call)
+    for order in report.orders:
+        if order.client_order_id not in ids or order.status is not OrderStatus.REJECTED:
+            continue
+        row = _SENT.first(tx.conn, {"id": order.client_order_id})
+        _take_rejection(tx, run, order.contract, order.side, row.role, order.reason)
+
+
+def _take_rejection(
+    tx: Tx, run: Run, contract: str, side: Side, role: str, reason: str | None
+) -> None:
+    opens = role == OrderRole.ENTRY.value
+    if opens or _held(tx, run, contract).side is _reduced_by(side):
+        run.failure = ("order_rejected", reason or "The broker rejected the order.")
 
 
 def mark_refused(tx: Tx, account: AccountRef, client_order_id: str, error: TradingError) -> None:
@@ -885,11 +1086,6 @@ def _is_essential(call: Call) -> bool:
     return isinstance(call, Place | PlaceOco)
 
 
-def _protects_later(run: Run) -> bool:
-    """Whether a later step guards a position that exists although this one failed."""
-    return any(isinstance(step, Reprotect | MoveStop) for step in run.plan[run.step + 1 :])
-
-
 def _fail(run: Run, code: str, words: str) -> list[Call]:
     run.failure = (code, words)
     return []
@@ -902,10 +1098,10 @@ def _finish(tx: Tx, run: Run, status: str, reason: str | None, detail: str | Non
         status = "expired"
     ended = {"of_id": run.id, "to_status": status, "at": now}
     if reason is None:
-        tx.conn.execute(_DONE, ended)
+        _DONE.run(tx.conn, ended)
     else:
         why = {"to_reason": reason[:60], "to_detail": (detail or "")[:500]}
-        tx.conn.execute(_FINISH, {**ended, **why})
+        _FINISH.run(tx.conn, {**ended, **why})
     _tell(tx, run, status, reason, detail)
 
 

@@ -8,8 +8,8 @@ what we know changes nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +24,7 @@ from app.models import Book, Fill, Order, RecordedPosition, Trade
 from app.models.base import table
 from app.models.bulk import BulkInsert
 from app.models.engine import reserve_ids
+from app.models.prepared import Prepared
 from app.services import journal, payloads
 from app.transactions import Tx
 
@@ -35,32 +36,47 @@ _BOOKS = table(Book)
 _POSITIONS = table(RecordedPosition)
 _TRADES = table(Trade)
 
-_BY_CLIENT_ID = select(_ORDERS).where(
-    _ORDERS.c.account_id == bindparam("account"),
-    _ORDERS.c.client_order_id.in_(bindparam("ids", expanding=True)),
+_BY_CLIENT_ID = Prepared(
+    select(_ORDERS).where(
+        _ORDERS.c.account_id == bindparam("account"),
+        _ORDERS.c.client_order_id == bindparam("id"),
+    )
 )
-_BY_BROKER_ID = select(_ORDERS).where(
-    _ORDERS.c.account_id == bindparam("account"),
-    _ORDERS.c.broker_order_id.in_(bindparam("ids", expanding=True)),
+_BY_BROKER_ID = Prepared(
+    select(_ORDERS).where(
+        _ORDERS.c.account_id == bindparam("account"),
+        _ORDERS.c.broker_order_id == bindparam("id"),
+    )
 )
-_FILLS_OF = select(_FILLS.c.order_id, _FILLS.c.quantity, _FILLS.c.price).where(
-    _FILLS.c.order_id.in_(bindparam("ids", expanding=True))
+_FILLS_OF = Prepared(
+    select(_FILLS.c.quantity, _FILLS.c.price).where(_FILLS.c.order_id == bindparam("order"))
 )
-_BOOK_OF_TRADER = select(_BOOKS).where(
-    _BOOKS.c.trader_id == bindparam("trader"), _BOOKS.c.contract == bindparam("contract")
+_KNOWN_FILLS = Prepared(
+    select(_FILLS.c.broker_fill_id).where(
+        _FILLS.c.account_id == bindparam("account"), _FILLS.c.filled_at >= bindparam("since")
+    )
 )
-_MANUAL_BOOK = select(_BOOKS).where(
-    _BOOKS.c.account_id == bindparam("account"),
-    _BOOKS.c.trader_id.is_(None),
-    _BOOKS.c.contract == bindparam("contract"),
+_BOOK_OF_TRADER = Prepared(
+    select(_BOOKS).where(
+        _BOOKS.c.trader_id == bindparam("trader"), _BOOKS.c.contract == bindparam("contract")
+    )
 )
-_OPEN_POSITION = select(_POSITIONS).where(
-    _POSITIONS.c.account_id == bindparam("account"),
-    _POSITIONS.c.trader_id.is_not_distinct_from(bindparam("trader")),
-    _POSITIONS.c.contract == bindparam("contract"),
-    _POSITIONS.c.closed_at.is_(None),
+_MANUAL_BOOK = Prepared(
+    select(_BOOKS).where(
+        _BOOKS.c.account_id == bindparam("account"),
+        _BOOKS.c.trader_id.is_(None),
+        _BOOKS.c.contract == bindparam("contract"),
+    )
 )
-_UPDATE_ORDER = (
+_OPEN_POSITION = Prepared(
+    select(_POSITIONS).where(
+        _POSITIONS.c.account_id == bindparam("account"),
+        _POSITIONS.c.trader_id.is_not_distinct_from(bindparam("trader")),
+        _POSITIONS.c.contract == bindparam("contract"),
+        _POSITIONS.c.closed_at.is_(None),
+    )
+)
+_UPDATE_ORDER = Prepared(
     update(_ORDERS)
     .where(_ORDERS.c.id == bindparam("of_id"))
     .values(
@@ -101,7 +117,7 @@ _NEW_FILLS = BulkInsert(
     "ON CONFLICT (account_id, broker_fill_id) DO NOTHING",
 )
 
-_UPDATE_BOOK = (
+_UPDATE_BOOK = Prepared(
     update(_BOOKS)
     .where(_BOOKS.c.id == bindparam("of_id"))
     .values(
@@ -124,12 +140,12 @@ _POSITION_STATE = (
     "updated_at",
 )
 _CLOSED_STATE = (*_POSITION_STATE, "exit_price", "closed_at", "exit_reason")
-_UPDATE_POSITION = (
+_UPDATE_POSITION = Prepared(
     update(_POSITIONS)
     .where(_POSITIONS.c.id == bindparam("of_id"))
     .values({name: bindparam(name) for name in _POSITION_STATE})
 )
-_CLOSE_POSITION = (
+_CLOSE_POSITION = Prepared(
     update(_POSITIONS)
     .where(_POSITIONS.c.id == bindparam("of_id"))
     .values({name: bindparam(name) for name in _CLOSED_STATE})
@@ -191,6 +207,7 @@ class _Owner:
 
 def apply(tx: Tx, account: AccountRef, report: BrokerReport, *, source: str) -> None:
     """Take in what a broker said about an account, as part of ``tx``."""
+    report = _without_known_fills(tx, account, report)
     rows = _our_orders(tx, account, report)
     before = {row["id"]: dict(row) for row in rows.by_id.values()}
     fresh = _store_fills(tx, account, rows, report.fills, source)
@@ -205,11 +222,24 @@ def apply(tx: Tx, account: AccountRef, report: BrokerReport, *, source: str) -> 
     _store_orders(tx, account, rows, before)
 
 
+_FEW = 8
+
+
+def _without_known_fills(tx: Tx, account: AccountRef, report: BrokerReport) -> BrokerReport:
+    """A long list, as a reconcile brings it, is mostly old: what is stored is left out at once."""
+    if len(report.fills) <= _FEW:
+        return report
+    since = min(fill.at for fill in report.fills)
+    stored = _KNOWN_FILLS.rows(tx.conn, {"account": account.id, "since": since})
+    known = {row.broker_fill_id for row in stored}
+    return replace(report, fills=tuple(f for f in report.fills if f.fill_id not in known))
+
+
 class _Rows:
     """Our orders that a report is about, found by either id."""
 
-    def __init__(self, rows: Iterable[Any]) -> None:
-        self.by_id: dict[int, dict[str, Any]] = {row.id: dict(row._mapping) for row in rows}
+    def __init__(self, rows: dict[int, dict[str, Any]]) -> None:
+        self.by_id = rows
         self._by_client = {row["client_order_id"]: row for row in self.by_id.values()}
         self._by_broker = {
             row["broker_order_id"]: row for row in self.by_id.values() if row["broker_order_id"]
@@ -223,13 +253,13 @@ class _Rows:
 
 def _our_orders(tx: Tx, account: AccountRef, report: BrokerReport) -> _Rows:
     told: list[BrokerOrder | BrokerFill] = [*report.orders, *report.fills]
-    client_ids = {t.client_order_id for t in told if t.client_order_id}
-    found = list(tx.conn.execute(_BY_CLIENT_ID, {"account": account.id, "ids": list(client_ids)}))
-    broker_ids = {t.broker_order_id for t in told if not t.client_order_id}
-    if broker_ids:
-        known = {row.id for row in found}
-        more = tx.conn.execute(_BY_BROKER_ID, {"account": account.id, "ids": list(broker_ids)})
-        found += [row for row in more if row.id not in known]
+    found: dict[int, dict[str, Any]] = {}
+    for client_id in {t.client_order_id for t in told if t.client_order_id}:
+        for row in _BY_CLIENT_ID.dicts(tx.conn, {"account": account.id, "id": client_id}):
+            found[row["id"]] = row
+    for broker_id in {t.broker_order_id for t in told if not t.client_order_id}:
+        for row in _BY_BROKER_ID.dicts(tx.conn, {"account": account.id, "id": broker_id}):
+            found.setdefault(row["id"], row)
     return _Rows(found)
 
 
@@ -274,12 +304,11 @@ def _store_fills(
 
 
 def _recompute_totals(tx: Tx, rows: _Rows, fresh: list[tuple[dict[str, Any], BrokerFill]]) -> None:
-    ids = list({row["order_id"] for row, _ in fresh if row["order_id"] is not None})
-    totals: dict[int, tuple[Decimal, Decimal]] = {}
-    for order_id, quantity, price in tx.conn.execute(_FILLS_OF, {"ids": ids}):
-        filled, value = totals.get(order_id, (Decimal(0), Decimal(0)))
-        totals[order_id] = (filled + quantity, value + quantity * price)
-    for order_id, (filled, value) in totals.items():
+    for order_id in {row["order_id"] for row, _ in fresh if row["order_id"] is not None}:
+        filled, value = Decimal(0), Decimal(0)
+        for fill in _FILLS_OF.rows(tx.conn, {"order": order_id}):
+            filled += fill.quantity
+            value += fill.quantity * fill.price
         row = rows.by_id[order_id]
         current = OrderStatus(row["status"])
         status = status_from_fills(current, row["quantity"], filled)
@@ -343,26 +372,25 @@ def _store_orders(
                 order_id=row["id"],
             )
     if changed:
-        tx.conn.execute(
-            _UPDATE_ORDER,
-            [
-                {
-                    "of_id": row["id"],
-                    "to_status": row["status"],
-                    "to_reason": row["reason"],
-                    "to_broker_id": row["broker_order_id"],
-                    "to_filled": row["filled_quantity"],
-                    "to_avg": row["avg_fill_price"],
-                    "to_quantity": row["quantity"],
-                    "to_limit": row["limit_price"],
-                    "to_stop": row["stop_price"],
-                    "to_acknowledged": row["acknowledged_at"],
-                    "to_finished": row["finished_at"],
-                    "at": now,
-                }
-                for row in changed
-            ],
-        )
+        for row in changed:
+            _UPDATE_ORDER.run(tx.conn, _columns(row, now))
+
+
+def _columns(row: dict[str, Any], now: datetime) -> dict[str, Any]:
+    return {
+        "of_id": row["id"],
+        "to_status": row["status"],
+        "to_reason": row["reason"],
+        "to_broker_id": row["broker_order_id"],
+        "to_filled": row["filled_quantity"],
+        "to_avg": row["avg_fill_price"],
+        "to_quantity": row["quantity"],
+        "to_limit": row["limit_price"],
+        "to_stop": row["stop_price"],
+        "to_acknowledged": row["acknowledged_at"],
+        "to_finished": row["finished_at"],
+        "at": now,
+    }
 
 
 def _what(row: dict[str, Any]) -> str:
@@ -413,12 +441,11 @@ def to_book(row: Any) -> books.Book:
 
 def _find_book(tx: Tx, account: AccountRef, owner: _Owner, contract: str) -> Any:
     if owner.trader_id is not None:
-        found = tx.conn.execute(
-            _BOOK_OF_TRADER, {"trader": owner.trader_id, "contract": contract}
-        ).first()
+        of_trader = {"trader": owner.trader_id, "contract": contract}
+        found = _BOOK_OF_TRADER.dicts(tx.conn, of_trader)
     else:
-        found = tx.conn.execute(_MANUAL_BOOK, {"account": account.id, "contract": contract}).first()
-    return None if found is None else found._mapping
+        found = _MANUAL_BOOK.dicts(tx.conn, {"account": account.id, "contract": contract})
+    return found[0] if found else None
 
 
 def _store_book(
@@ -433,7 +460,7 @@ def _store_book(
         "updated_at": now,
     }
     if row is not None:
-        tx.conn.execute(_UPDATE_BOOK, {"of_id": row["id"], **values})
+        _UPDATE_BOOK.run(tx.conn, {"of_id": row["id"], **values})
         return
     tx.conn.execute(
         insert(_BOOKS).values(
@@ -466,13 +493,11 @@ def _follow_position(
     source: str,
 ) -> int | None:
     """Keep the recorded position in step with the book: close it, open it, or update it."""
-    found = tx.conn.execute(
-        _OPEN_POSITION,
-        {"account": account.id, "trader": owner.trader_id, "contract": fill.contract},
-    ).first()
+    of_owner = {"account": account.id, "trader": owner.trader_id, "contract": fill.contract}
+    found = next(iter(_OPEN_POSITION.dicts(tx.conn, of_owner)), None)
     position_id: int | None = None
     if applied.trade is not None and found is not None:
-        position_id = _close_position(tx, account, dict(found._mapping), applied.trade, reason)
+        position_id = _close_position(tx, account, found, applied.trade, reason)
         found = None
     trip = applied.book.trip
     if trip is None:
@@ -492,8 +517,8 @@ def _follow_position(
         "updated_at": now,
     }
     if found is not None:
-        row = {**found._mapping, **state}
-        tx.conn.execute(_UPDATE_POSITION, {"of_id": row["id"], **state})
+        row = {**found, **state}
+        _UPDATE_POSITION.run(tx.conn, {"of_id": row["id"], **state})
         tx.record(account.user_id, "position:update", payloads.position(row))
         return int(row["id"])
     row = {
@@ -535,7 +560,7 @@ def _close_position(
         "exit_reason": reason,
         "updated_at": clock.now(),
     }
-    tx.conn.execute(_CLOSE_POSITION, {"of_id": row["id"], **state})
+    _CLOSE_POSITION.run(tx.conn, {"of_id": row["id"], **state})
     tx.record(account.user_id, "position:closed", payloads.position({**row, **state}))
     return int(row["id"])
 
