@@ -21,6 +21,7 @@ _REFUSALS = {
     "401": "Not signed in",
     "403": "Not allowed by role or scope",
     "404": "Not there, or not yours",
+    "405": "Not a method of this address",
     "409": "Conflict with the current state",
     "413": "Too large",
     "415": "Not JSON",

@@ -89,10 +89,11 @@ def update(user_id: int, strategy_id: int, changes: Mapping[str, Any]) -> Strate
     settings); within ``settings`` too, what is absent stays and null is the default."""
 
     def change(tx: Tx, row: Strategy) -> str:
+        # Before anything is set: the check reads, and a read writes what is set.
+        _check_demo_account(tx, user_id, changes.get("demo_account_id", row.demo_account_id))
         for column, value in changes.items():
             for name, kept in _columns(row, column, value).items():
                 setattr(row, name, kept)
-        _check_demo_account(tx, user_id, row.demo_account_id)
         return f"Changed: {', '.join(_changed_names(changes)) or 'nothing'}."
 
     return _changed(user_id, strategy_id, "strategy_changed", change)

@@ -136,6 +136,20 @@ def test_start_and_stop_are_told_to_the_owner(app: APIFlask, owner: Caller) -> N
     assert told == ["stopped", "recording", "stopped"]
 
 
+def test_a_demo_account_that_is_not_there_is_refused_by_name(owner: Caller) -> None:
+    made = owner.post("/api/recorders/", BODY, 201)
+
+    problem = owner.put(f"/api/recorders/{made['id']}/", {"demo_account_id": 10**6}, 404)
+
+    assert fields(problem) == ["demo_account_id"]
+
+
+@pytest.mark.parametrize("number", [0, 2**63 - 1, 2**63, 10**30])
+def test_a_number_that_no_row_has_is_not_there(owner: Caller, number: int) -> None:
+    assert owner.get(f"/api/recorders/{number}/", 404)["code"] == "not_found"
+    assert owner.delete(f"/api/auth/api-keys/{number}/", 404)["code"] == "not_found"
+
+
 def test_a_passphrase_is_never_shown_again(owner: Caller) -> None:
     secret = "open sesame 42"
 
