@@ -137,11 +137,20 @@ class Writer:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading outside of requests, where Flask's session is not at hand."""
+        """A connection for reading outside of requests, where Flask's session is not at hand.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
         if self._engine is None:
             raise RuntimeError("the writer is not bound to a database")
-        with self._engine.connect() as connection:
-            yield connection
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except DBAPIError as e:
+            if isinstance(e, _OUR_FAULT):
+                raise
+            raise Unavailable("The database does not answer.") from e
 
     def close(self) -> None:
         """Wait for what is under way, then let go of the connection."""

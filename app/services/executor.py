@@ -316,6 +316,8 @@ def _state(broker: Broker, ref: AccountRef, *, with_equity: bool = False) -> Bro
         positions = tuple(broker.positions(ref))
         equity = broker.balance(ref).equity if with_equity else None
         return BrokerState(positions, equity, with_equity)
+    except Unavailable:
+        raise  # it is our own database that is away; the lane waits for it
     except TradingError as e:
         log.warning("positions unknown", extra={"account_id": ref.id, "detail": e.detail})
         return BrokerState(is_equity_asked=with_equity)
