@@ -14,12 +14,10 @@ _EMBEDDED = (
     "paper:5",
     "paper stored:9",
     "reconcile asked:1",
-    "broker answered:7",
     "commit:25",
-    "committed:6",
     "dispatch:12",
 )
-_POSTGRES = ("paper stored:6", "reconciled:1", "outcome stored:4", "commit:15")
+_POSTGRES = ("paper stored:6", "reconciled:1", "outcome stored:4")
 
 
 def _wrong_after(world: World, points: tuple[str, ...]) -> dict[str, int]:
