@@ -18,6 +18,7 @@ from gevent.event import Event as Signal
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from app import clock, faults
+from app.models import plain
 from app.models.base import table
 from app.models.bulk import BulkInsert
 from app.models.events import Event, EventSeq
@@ -76,7 +77,8 @@ def seal(conn: Connection, pending: list[Pending]) -> list[Published]:
     at = clock.now()
     numbers = {}
     for user_id, count in sorted(Counter(p.user_id for p in pending).items()):
-        last = conn.exec_driver_sql(_RAISE % (count, user_id)).scalar()
+        raised = plain.execute(conn, _RAISE % (count, user_id), ()).fetchone()
+        last = raised[0] if raised else None
         if last is None:
             conn.execute(insert(EventSeq).values(user_id=user_id, seq=count))
             last = count

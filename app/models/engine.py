@@ -12,6 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
+from app.models import plain
+
 log = logging.getLogger(__name__)
 
 _PRAGMAS = ("journal_mode=wal", "synchronous=full", "foreign_keys=on", "busy_timeout=5000")
@@ -68,10 +70,11 @@ def reserve_ids(connection: Connection, table: str, count: int) -> list[int]:
     and are known without being read back. For tables whose rows are never deleted."""
     if connection.dialect.name == "sqlite":
         # The write lock is ours, so nobody else can take the numbers that follow.
-        highest = connection.exec_driver_sql(f"SELECT max(id) FROM {table}").scalar() or 0  # noqa: S608
+        found = plain.execute(connection, f"SELECT max(id) FROM {table}", ())  # noqa: S608
+        highest = found.fetchone()[0] or 0
         return list(range(highest + 1, highest + 1 + count))
     sequence = f"SELECT nextval('{table}_id_seq') FROM generate_series(1, {count:d})"  # noqa: S608
-    return [int(row[0]) for row in connection.exec_driver_sql(sequence)]
+    return [int(row[0]) for row in plain.execute(connection, sequence, ())]
 
 
 class OwnershipTaken(RuntimeError):

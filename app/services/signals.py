@@ -20,7 +20,7 @@ from app import clock, events, faults
 from app.domain.errors import NotFound
 from app.domain.signals import BadAlert, Decoded, Signal, decode, invert, mask
 from app.extensions import writer
-from app.models import AlertKey, Execution
+from app.models import AlertKey, Execution, plain
 from app.models import Signal as SignalRow
 from app.models.base import table
 from app.models.bulk import BulkInsert
@@ -265,8 +265,7 @@ _AS_DUPLICATE = (
 
 
 def _store(tx: Tx, items: list[_Intake]) -> list[Receipt | _Stale]:
-    rows = tx.conn.exec_driver_sql(_VERSIONS % _strategy_ids(items))
-    versions = {row.id: row.version for row in rows}
+    versions = dict(plain.execute(tx.conn, _VERSIONS % _strategy_ids(items), ()).fetchall())
     fresh = [i for i in items if versions.get(i.hook.strategy_id) == i.hook.version]
     receipts = _store_fresh(tx, fresh) if fresh else {}
     return [receipts.get(id(i), _Stale()) for i in items]
@@ -311,7 +310,7 @@ def _enabled_traders(tx: Tx, items: list[_Intake]) -> dict[int, list[tuple[int, 
     accepted = [i for i in items if i.verdict.status == "accepted"]
     found: dict[int, list[tuple[int, int]]] = {}
     if accepted:
-        rows = tx.conn.exec_driver_sql(_TRADERS % _strategy_ids(accepted))
+        rows = plain.execute(tx.conn, _TRADERS % _strategy_ids(accepted), ())
         for trader_id, strategy_id, account_id in rows:
             found.setdefault(strategy_id, []).append((trader_id, account_id))
     return found
@@ -371,9 +370,7 @@ def _claim_keys(tx: Tx, items: list[_Intake], signal_ids: list[int]) -> dict[int
     if not claims:
         return {}
     _KEYS.execute(tx.conn, list(claims.values()))
-    holders = {
-        row.key: row.signal_id for row in tx.conn.exec_driver_sql(_HOLDERS % "','".join(claims))
-    }
+    holders = dict(plain.execute(tx.conn, _HOLDERS % "','".join(claims), ()).fetchall())
     firsts = {signal_id: holders[key] for key, signal_id in wanted if holders[key] != signal_id}
     if firsts:
         tx.conn.execute(_AS_DUPLICATE, [{"of_id": s, "of": of} for s, of in firsts.items()])

@@ -9,7 +9,6 @@ from enum import Enum
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app import faults
 from app.brokers.base import AccountRef
@@ -32,6 +31,8 @@ from app.models import (
     PaperPositionRow,
 )
 from app.models.base import table
+from app.models.bulk import BulkInsert
+from app.models.prepared import Prepared
 from app.transactions import Tx
 
 _OWNERS = table(Account)
@@ -71,17 +72,34 @@ _CHANGING = (
 )
 _OPEN = tuple(sorted(status.value for status in OPEN_STATUSES))
 
-_SAVE_ACCOUNT = update(_ACCOUNTS).where(
-    _ACCOUNTS.c.account_id == bindparam("of_account"),
-    _ACCOUNTS.c.next_number == bindparam("seen_number"),
+_SAVED = ("cash", "reserved", "next_number", "told_number", "updated_at")
+_SAVE_ACCOUNT = Prepared(
+    update(_ACCOUNTS)
+    .where(
+        _ACCOUNTS.c.account_id == bindparam("of_account"),
+        _ACCOUNTS.c.next_number == bindparam("seen_number"),
+    )
+    .values({name: bindparam(name) for name in _SAVED})
 )
-_SAVE_ORDER = update(_ORDERS).where(
-    _ORDERS.c.account_id == bindparam("of_account"), _ORDERS.c.number == bindparam("of_number")
+_SAVE_ORDER = Prepared(
+    update(_ORDERS)
+    .where(
+        _ORDERS.c.account_id == bindparam("of_account"),
+        _ORDERS.c.number == bindparam("of_number"),
+    )
+    .values({name: bindparam(name) for name in (*_CHANGING, "status", "changed_number")})
 )
 _NOTE_TOLD = update(_ACCOUNTS).where(_ACCOUNTS.c.account_id == bindparam("of_account"))
-_ADD_ORDER = insert(_ORDERS)
-_ADD_FILL = insert(_FILLS)
-_ADD_ENTRY = insert(_LEDGER)
+_STAMPS = ("user_id", "created_at", "updated_at")
+_ADD_ORDER = BulkInsert(_ORDERS, (*_ORDER_FIELDS, "user_id", "changed_number"))
+_ADD_FILL = BulkInsert(_FILLS, (*_FILL_FIELDS, *_STAMPS))
+_ADD_ENTRY = BulkInsert(_LEDGER, (*_LEDGER_FIELDS, *_STAMPS))
+_PUT_POSITION = BulkInsert(
+    _POSITIONS,
+    (*_POSITION_FIELDS, *_STAMPS),
+    "ON CONFLICT (account_id, contract) DO UPDATE SET "
+    + ", ".join(f"{n} = excluded.{n}" for n in (*_POSITION_FIELDS[2:], "updated_at")),
+)
 
 _ACCOUNT = select(_ACCOUNTS).where(_ACCOUNTS.c.account_id == bindparam("account"))
 _POSITIONS_OF = select(_POSITIONS).where(_POSITIONS.c.account_id == bindparam("account"))
@@ -205,14 +223,15 @@ def store(tx: Tx, works: list[Work]) -> list[None]:
         Outdated: one of the accounts was changed by another process; nothing is stored.
     """
     conn = tx.conn
-    saved = conn.execute(_SAVE_ACCOUNT, [_account_row(work) for work in works])
-    if saved.rowcount != len(works):
-        raise Outdated
-    _execute(conn, _ADD_ORDER, [row for work in works for row in _added_rows(work)])
-    _execute(conn, _SAVE_ORDER, [row for work in works for row in _changed_rows(work)])
-    _execute(conn, _put_position(conn), [_position_row(w) for w in works if w.step.position])
-    _execute(conn, _ADD_FILL, [_fact(f, _FILL_FIELDS, w) for w in works for f in w.step.fills])
-    _execute(conn, _ADD_ENTRY, [_fact(e, _LEDGER_FIELDS, w) for w in works for e in w.step.ledger])
+    for work in works:
+        if not _SAVE_ACCOUNT.run(conn, _account_row(work)):
+            raise Outdated
+        for row in _changed_rows(work):
+            _SAVE_ORDER.run(conn, row)
+    _ADD_ORDER.execute(conn, [row for work in works for row in _added_rows(work)])
+    _PUT_POSITION.execute(conn, [_position_row(w) for w in works if w.step.position])
+    _ADD_FILL.execute(conn, [_fact(f, _FILL_FIELDS, w) for w in works for f in w.step.fills])
+    _ADD_ENTRY.execute(conn, [_fact(e, _LEDGER_FIELDS, w) for w in works for e in w.step.ledger])
     faults.point("paper")
     return [None] * len(works)
 
@@ -236,7 +255,7 @@ def open_account(conn: Connection, step: Step, user_id: int, at: datetime) -> No
         )
     )
     work = Work(step, user_id, seen=1, told=0)
-    _execute(conn, _ADD_ENTRY, [_fact(entry, _LEDGER_FIELDS, work) for entry in step.ledger])
+    _ADD_ENTRY.execute(conn, [_fact(entry, _LEDGER_FIELDS, work) for entry in step.ledger])
 
 
 def note_told(conn: Connection, told: dict[int, int]) -> None:
@@ -250,11 +269,6 @@ def note_told(conn: Connection, told: dict[int, int]) -> None:
 
 def owner_of(conn: Connection, account_id: int) -> int | None:
     return conn.scalar(select(_OWNERS.c.user_id).where(_OWNERS.c.id == account_id))
-
-
-def _execute(conn: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        conn.execute(statement, rows)
 
 
 def _account_row(work: Work) -> dict[str, Any]:
@@ -311,19 +325,6 @@ def _row(record: Any, names: Iterable[str], enums: Iterable[str] = ()) -> dict[s
     for name in enums:
         row[name] = getattr(record, name).value
     return row
-
-
-def _put_position(conn: Connection) -> Any:
-    return _PUT_POSITION[conn.dialect.name]
-
-
-def _upsert(insert_of: Any) -> Any:
-    statement = insert_of(_POSITIONS)
-    changed = {n: statement.excluded[n] for n in (*_POSITION_FIELDS[2:], "updated_at")}
-    return statement.on_conflict_do_update(index_elements=["account_id", "contract"], set_=changed)
-
-
-_PUT_POSITION = {"sqlite": _upsert(sqlite.insert), "postgresql": _upsert(postgresql.insert)}
 
 
 # Reading
