@@ -150,20 +150,35 @@ class _Case:
         told = f"the broker holds {inputs['broker']}, the books {inputs['books']}"
         if policy is OnOutOfSync.IGNORE:
             self._note("out_of_sync", inputs, Outcome.PASS, f"{told}: ignored")
-        elif policy is OnOutOfSync.ADOPT and all(holding.books == 1 for holding in apart):
-            self._adopt(apart)
+        elif policy is OnOutOfSync.ADOPT and self._adopt(apart):
             self._note("out_of_sync", inputs, Outcome.CHANGED, f"{told}: the book follows")
         else:
             self.is_blocked = True
             words = f"{told}: entries wait, exits at most what both hold"
             self._note("out_of_sync", inputs, Outcome.CHANGED, words)
 
-    def _adopt(self, apart: list[Holding]) -> None:
-        self.adopted = [Adopt(h.contract, h.broker_net or ZERO) for h in apart]
-        self.holdings = tuple(
-            h if h.is_in_sync else replace(h, net_pos=h.broker_net or ZERO, books_sum=None)
-            for h in self.holdings
-        )
+    def _adopt(self, apart: list[Holding]) -> bool:
+        """Take over what the broker holds. False: another book trades the contract too, or nobody
+        knows a price for the difference."""
+        prices = [self._adoption_price(holding) for holding in apart]
+        adopted: list[Step] = [
+            Adopt(h.contract, h.broker_net or ZERO, price)
+            for h, price in zip(apart, prices, strict=True)
+            if price is not None and h.books == 1
+        ]
+        if len(adopted) < len(apart):
+            return False
+        self.adopted = adopted
+        self.holdings = tuple(h if h.is_in_sync else _as_adopted(h) for h in self.holdings)
+        return True
+
+    def _adoption_price(self, holding: Holding) -> Decimal | None:
+        """What was added has the broker's average; what is gone went at the market."""
+        quote = self.context.quote
+        market = None
+        if holding.contract == self.context.instrument.contract:
+            market = _first(None if quote is None else quote.bid, self.signal.price)
+        return _first(holding.broker_avg, market, holding.avg_price)
 
     @property
     def net_pos(self) -> Decimal:
@@ -730,6 +745,12 @@ def _limit_price(
 
 def _target(side: PositionSide) -> Target:
     return Target.LONG if side is LONG else Target.SHORT
+
+
+def _as_adopted(holding: Holding) -> Holding:
+    average = _first(holding.broker_avg, holding.avg_price)
+    net_pos = holding.broker_net or ZERO
+    return replace(holding, net_pos=net_pos, avg_price=average, books_sum=None)
 
 
 def _books(holding: Holding) -> Decimal:

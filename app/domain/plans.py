@@ -29,8 +29,8 @@ class Holding:
     """One contract of the trader's book beside what the broker says about it.
 
     ``broker_net`` is the whole account's position in the contract (None: not known, so not
-    compared), ``books_sum`` the sum of all books of the account in it (None: this book is the
-    only one), ``books`` how many books trade it.
+    compared), ``broker_avg`` its average price, ``books_sum`` the sum of all books of the account
+    in it (None: this book is the only one), ``books`` how many books trade it.
     """
 
     instrument: InstrumentFacts
@@ -39,6 +39,7 @@ class Holding:
     broker_net: Decimal | None = None
     books_sum: Decimal | None = None
     books: int = 1
+    broker_avg: Decimal | None = None
 
     @property
     def contract(self) -> str:
@@ -100,10 +101,11 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """The broker's net position becomes the book."""
+    """The broker's net position becomes the book; what differs is booked at ``price``."""
 
     contract: str
     net_pos: Decimal
+    price: Decimal
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ from app.models.base import table
 from app.models.bulk import BulkInsert
 from app.models.engine import reserve_ids
 from app.models.prepared import Prepared
-from app.services import journal, payloads
+from app.services import journal, payloads, rebuild
+from app.services.rebuild import to_book
 from app.transactions import Tx
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ _UPDATE_ORDER = Prepared(
         stop_price=bindparam("to_stop"),
         acknowledged_at=bindparam("to_acknowledged"),
         finished_at=bindparam("to_finished"),
+        reported_at=bindparam("to_reported"),
         updated_at=bindparam("at"),
     )
 )
@@ -125,6 +127,7 @@ _UPDATE_BOOK = Prepared(
         avg_price=bindparam("avg_price"),
         realized=bindparam("realized"),
         trip=bindparam("trip"),
+        last_fill_at=bindparam("last_fill_at"),
         updated_at=bindparam("updated_at"),
     )
 )
@@ -193,12 +196,12 @@ _NEW_TRADES = BulkInsert(
     ),
 )
 
-EXIT_REASONS = {"take_profit": "take_profit", "stop_loss": "stop_loss"}
-_BY_ORIGIN = {"signal": "signal", "manual": "manual", "risk": "risk", "reconcile": "external"}
+_FEE_STEP = Decimal("1E-8")
+"""Fees are money, kept to 8 places, half to even."""
 
 
 @dataclass(slots=True)
-class _Owner:
+class Owner:
     """Whose book a fill moves: a trader's, or the account's manual one."""
 
     trader_id: int | None
@@ -207,14 +210,13 @@ class _Owner:
 
 def apply(tx: Tx, account: AccountRef, report: BrokerReport, *, source: str) -> None:
     """Take in what a broker said about an account, as part of ``tx``."""
-    report = _without_known_fills(tx, account, report)
+    report = _with_unclaimed(account, _without_known_fills(tx, account, report))
     rows = _our_orders(tx, account, report)
     before = {row["id"]: dict(row) for row in rows.by_id.values()}
     fresh = _store_fills(tx, account, rows, report.fills, source)
     if fresh:
         _recompute_totals(tx, rows, fresh)
-        for stored, fill in fresh:
-            _move_book(tx, account, rows.by_id.get(stored["order_id"]), stored, fill)
+        _move_books(tx, account, rows, fresh)
     for order in report.orders:
         row = rows.find(order.client_order_id, order.broker_order_id)
         if row is not None:
@@ -222,7 +224,38 @@ def apply(tx: Tx, account: AccountRef, report: BrokerReport, *, source: str) -> 
     _store_orders(tx, account, rows, before)
 
 
+def adopt(
+    tx: Tx,
+    account: AccountRef,
+    owner: Owner,
+    contract: str,
+    net_pos: Decimal,
+    price: Decimal,
+    key: str,
+) -> None:
+    """Make a book hold what the broker holds: what differs becomes a fill at ``price``, of which
+    no order and no fee is known. ``key`` makes it count once."""
+    row = _find_book(tx, account, owner, contract)
+    difference = net_pos - (row["net_pos"] if row is not None else Decimal(0))
+    if not difference:
+        return
+    side = Side.BUY if difference > 0 else Side.SELL
+    now = clock.now()
+    fill = BrokerFill(key, None, key, contract, side, abs(difference), price, Decimal(0), now)
+    stored = _fill_row(account, None, owner.trader_id, fill, "reconcile")
+    if _insert_fill(tx, account, stored):
+        _move_book(tx, account, owner, None, stored, fill, row)
+
+
 _FEW = 8
+_unclaimed: dict[int, tuple[BrokerFill, ...]] = {}
+"""Per account, fills that name only the broker's order id and came before it was known which of
+our orders that is. A crash loses them; ``reconcile`` asks for them again."""
+
+
+def _with_unclaimed(account: AccountRef, report: BrokerReport) -> BrokerReport:
+    held_back = _unclaimed.get(account.id)
+    return replace(report, fills=(*held_back, *report.fills)) if held_back else report
 
 
 def _without_known_fills(tx: Tx, account: AccountRef, report: BrokerReport) -> BrokerReport:
@@ -250,6 +283,13 @@ class _Rows:
             return self._by_client[client_id]
         return self._by_broker.get(broker_id)
 
+    def link(self, orders: tuple[BrokerOrder, ...]) -> None:
+        """Take in which of our orders has which id at the broker."""
+        for order in orders:
+            row = self._by_client.get(order.client_order_id or "")
+            if row is not None:
+                self._by_broker[order.broker_order_id] = row
+
 
 def _our_orders(tx: Tx, account: AccountRef, report: BrokerReport) -> _Rows:
     told: list[BrokerOrder | BrokerFill] = [*report.orders, *report.fills]
@@ -260,47 +300,95 @@ def _our_orders(tx: Tx, account: AccountRef, report: BrokerReport) -> _Rows:
     for broker_id in {t.broker_order_id for t in told if not t.client_order_id}:
         for row in _BY_BROKER_ID.dicts(tx.conn, {"account": account.id, "id": broker_id}):
             found.setdefault(row["id"], row)
-    return _Rows(found)
+    rows = _Rows(found)
+    rows.link(report.orders)
+    return rows
+
+
+_MAY_BE_OURS = (
+    select(_ORDERS.c.id)
+    .where(
+        _ORDERS.c.account_id == bindparam("account"),
+        _ORDERS.c.contract == bindparam("contract"),
+        _ORDERS.c.side == bindparam("side"),
+        _ORDERS.c.broker_order_id.is_(None),
+        _ORDERS.c.status.in_((OrderStatus.SUBMITTING.value, OrderStatus.UNKNOWN.value)),
+    )
+    .limit(1)
+)
+
+
+def _is_unclear(tx: Tx, account: AccountRef, fill: BrokerFill) -> bool:
+    """Whether a fill of an order that we do not know may be one that is just being sent."""
+    if fill.client_order_id is not None:
+        return False
+    wanted = {"account": account.id, "contract": fill.contract, "side": fill.side.value}
+    return tx.conn.execute(_MAY_BE_OURS, wanted).first() is not None
+
+
+def _order_of_time(fill: BrokerFill) -> tuple[datetime, int, str]:
+    """Fills of one instant follow each other by their numbers at the broker."""
+    return fill.at, len(fill.fill_id), fill.fill_id
+
+
+def _fill_row(
+    account: AccountRef, order_id: int | None, trader_id: int | None, fill: BrokerFill, source: str
+) -> dict[str, Any]:
+    now = clock.now()
+    return {
+        "user_id": account.user_id,
+        "account_id": account.id,
+        "order_id": order_id,
+        "trader_id": trader_id,
+        "broker_fill_id": fill.fill_id,
+        "contract": fill.contract,
+        "side": fill.side.value,
+        "quantity": fill.quantity,
+        "price": fill.price,
+        "fee": fill.fee.quantize(_FEE_STEP),
+        "liquidity": fill.liquidity,
+        "source": source,
+        "filled_at": fill.at,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def _insert_fill(tx: Tx, account: AccountRef, row: dict[str, Any]) -> bool:
+    """False: it was stored before."""
+    [row["id"]] = reserve_ids(tx.conn, "fills", 1)
+    if not _NEW_FILLS.execute(tx.conn, [row]):
+        return False
+    tx.record(account.user_id, "fill", payloads.fill(row))
+    return True
 
 
 def _store_fills(
     tx: Tx, account: AccountRef, rows: _Rows, fills: tuple[BrokerFill, ...], source: str
 ) -> list[tuple[dict[str, Any], BrokerFill]]:
     """Insert what is new; the rows that were, oldest first, each with its fill."""
-    if not fills:
-        return []
-    now = clock.now()
-    by_id: dict[str, tuple[dict[str, Any], BrokerFill]] = {}
-    for fill in sorted(fills, key=lambda f: f.at):
+    fresh, unclear = [], []
+    by_id = {fill.fill_id: fill for fill in fills}
+    for fill in sorted(by_id.values(), key=_order_of_time):
         order = rows.find(fill.client_order_id, fill.broker_order_id)
-        by_id[fill.fill_id] = (
-            {
-                "user_id": account.user_id,
-                "account_id": account.id,
-                "order_id": order["id"] if order else None,
-                "trader_id": order["trader_id"] if order else None,
-                "broker_fill_id": fill.fill_id,
-                "contract": fill.contract,
-                "side": fill.side.value,
-                "quantity": fill.quantity,
-                "price": fill.price,
-                "fee": fill.fee,
-                "liquidity": fill.liquidity,
-                "source": source,
-                "filled_at": fill.at,
-                "created_at": now,
-                "updated_at": now,
-            },
-            fill,
-        )
-    fresh = []
-    for row, fill in by_id.values():
-        [row["id"]] = reserve_ids(tx.conn, "fills", 1)
-        if _NEW_FILLS.execute(tx.conn, [row]):
-            tx.record(account.user_id, "fill", payloads.fill(row))
+        if order is None and _is_unclear(tx, account, fill):
+            unclear.append(fill)
+            continue
+        order_id, trader_id = (order["id"], order["trader_id"]) if order else (None, None)
+        row = _fill_row(account, order_id, trader_id, fill, source)
+        if _insert_fill(tx, account, row):
             fresh.append((row, fill))
+    if unclear or account.id in _unclaimed:
+        tx.after_commit(lambda: _hold_back(account.id, tuple(unclear)))
     metrics.FILLS.labels(source).inc(len(fresh))
     return fresh
+
+
+def _hold_back(account_id: int, unclear: tuple[BrokerFill, ...]) -> None:
+    if unclear:
+        _unclaimed[account_id] = unclear
+    else:
+        _unclaimed.pop(account_id, None)
 
 
 def _recompute_totals(tx: Tx, rows: _Rows, fresh: list[tuple[dict[str, Any], BrokerFill]]) -> None:
@@ -320,12 +408,29 @@ def _recompute_totals(tx: Tx, rows: _Rows, fresh: list[tuple[dict[str, Any], Bro
         row["filled_quantity"] = filled
         row["avg_fill_price"] = value / filled
         row["status"] = status.value
+        if current is OrderStatus.UNKNOWN:
+            row["reason"] = None
 
 
 def _take_state(row: dict[str, Any], order: BrokerOrder) -> None:
     """Let our row say what the broker says, as far as that is newer."""
-    current = OrderStatus(row["status"])
     row["broker_order_id"] = order.broker_order_id
+    if row["reported_at"] is not None and order.at < row["reported_at"]:
+        return
+    row["reported_at"] = order.at
+    if order.quantity > 0:
+        row["quantity"] = order.quantity  # legs follow partial fills
+    has_price = order.limit_price is not None or order.stop_price is not None
+    if has_price or order.status not in TERMINAL:
+        row["limit_price"] = order.limit_price
+        row["stop_price"] = order.stop_price
+    _take_status(row, order)
+    if row["filled_quantity"] and row["filled_quantity"] >= row["quantity"]:
+        row["status"] = OrderStatus.FILLED.value
+
+
+def _take_status(row: dict[str, Any], order: BrokerOrder) -> None:
+    current = OrderStatus(row["status"])
     if order.status is OrderStatus.FILLED and row["filled_quantity"] < order.quantity:
         return  # its fills are still to come, and they decide
     try:
@@ -333,15 +438,8 @@ def _take_state(row: dict[str, Any], order: BrokerOrder) -> None:
     except IllegalTransition:
         return
     row["status"] = order.status.value
-    row["reason"] = order.reason or row["reason"]
-    if order.status not in TERMINAL:
-        # Legs follow partial fills and prices are moved: the broker's numbers are the order's.
-        row["quantity"] = order.quantity
-        row["limit_price"] = order.limit_price
-        row["stop_price"] = order.stop_price
-    elif order.limit_price is not None or order.stop_price is not None:
-        row["limit_price"] = order.limit_price
-        row["stop_price"] = order.stop_price
+    ours = None if current is OrderStatus.UNKNOWN else row["reason"]
+    row["reason"] = order.reason or ours
 
 
 def _store_orders(
@@ -359,6 +457,8 @@ def _store_orders(
             row["acknowledged_at"] = now
         if status in TERMINAL and row["finished_at"] is None:
             row["finished_at"] = now
+        if {**before[row["id"]], "reported_at": row["reported_at"]} == row:
+            continue
         tx.record(account.user_id, "order:update", payloads.order(row))
         if status is OrderStatus.REJECTED:
             journal.write(
@@ -389,6 +489,7 @@ def _columns(row: dict[str, Any], now: datetime) -> dict[str, Any]:
         "to_stop": row["stop_price"],
         "to_acknowledged": row["acknowledged_at"],
         "to_finished": row["finished_at"],
+        "to_reported": row["reported_at"],
         "at": now,
     }
 
@@ -400,25 +501,81 @@ def _what(row: dict[str, Any]) -> str:
     )
 
 
+def _move_books(
+    tx: Tx, account: AccountRef, rows: _Rows, fresh: list[tuple[dict[str, Any], BrokerFill]]
+) -> None:
+    """Let the books follow fills that are given oldest first. Where one is older than what its
+    book has seen, the round trips since then are made anew."""
+    by_book: dict[tuple[int | None, str], list[tuple[dict[str, Any], BrokerFill]]] = {}
+    for stored, fill in fresh:
+        by_book.setdefault((stored["trader_id"], fill.contract), []).append((stored, fill))
+    for group in by_book.values():
+        stored, fill = group[0]
+        owner = _owner_of(rows.by_id.get(stored["order_id"]))
+        book = _find_book(tx, account, owner, fill.contract)
+        if book is not None and _is_late(tx, account, book, fill):
+            held, position_id = rebuild.rebuild(tx, account, book, fill.at)
+            for stored, fill in group:
+                _tell(tx, account, owner, stored, fill, held.net_pos, position_id)
+            continue
+        for place, (stored, fill) in enumerate(group):
+            if place:
+                book = _find_book(tx, account, owner, fill.contract)
+            order = rows.by_id.get(stored["order_id"])
+            _move_book(tx, account, owner, order, stored, fill, book)
+
+
+def _owner_of(order: dict[str, Any] | None) -> Owner:
+    return Owner(None, None) if order is None else Owner(order["trader_id"], order["strategy_id"])
+
+
+def _is_late(tx: Tx, account: AccountRef, book: dict[str, Any], fill: BrokerFill) -> bool:
+    last = book["last_fill_at"]
+    if last is None or fill.at > last:
+        return False
+    if fill.at < last:
+        return True
+    same = select(_FILLS.c.broker_fill_id).where(
+        _FILLS.c.account_id == account.id,
+        _FILLS.c.filled_at == fill.at,
+        _FILLS.c.contract == fill.contract,
+        _FILLS.c.trader_id.is_not_distinct_from(book["trader_id"]),
+    )
+    mine = _order_of_time(fill)[1:]
+    return any((len(i), i) > mine for i in tx.conn.scalars(same))
+
+
 def _move_book(
     tx: Tx,
     account: AccountRef,
+    owner: Owner,
     order: dict[str, Any] | None,
     stored: dict[str, Any],
     fill: BrokerFill,
+    row: dict[str, Any] | None,
 ) -> None:
-    owner = _Owner(order["trader_id"] if order else None, order["strategy_id"] if order else None)
     instrument = symbols.instrument_for(fill.contract)
-    row = _find_book(tx, account, owner, fill.contract)
     book = to_book(row) if row is not None else books.Book()
     applied = books.apply(book, fill, instrument.point_value)
-    _store_book(tx, account, owner, fill.contract, row, applied.book)
-    reason = _exit_reason(order)
+    _store_book(tx, account, owner, fill.contract, row, applied.book, fill.at)
+    reason = rebuild.exit_reason(order["role"], order["origin"]) if order else rebuild.EXTERNAL
     position_id = _follow_position(
         tx, account, owner, instrument.root, fill, applied, reason, stored["source"]
     )
     if applied.trade is not None:
         _store_trade(tx, account, owner, fill.contract, applied.trade, reason)
+    _tell(tx, account, owner, stored, fill, applied.book.net_pos, position_id)
+
+
+def _tell(
+    tx: Tx,
+    account: AccountRef,
+    owner: Owner,
+    stored: dict[str, Any],
+    fill: BrokerFill,
+    net_pos: Decimal,
+    position_id: int | None,
+) -> None:
     verb = "Bought" if fill.side is Side.BUY else "Sold"
     journal.write(
         tx,
@@ -429,17 +586,11 @@ def _move_book(
         account_id=account.id,
         order_id=stored["order_id"],
         position_id=position_id,
-        data={"fill_id": stored["id"], "net_pos": payloads.number(applied.book.net_pos)},
+        data={"fill_id": stored["id"], "net_pos": payloads.number(net_pos)},
     )
 
 
-def to_book(row: Any) -> books.Book:
-    """The pure book of a row of the table."""
-    trip = books.Trip.from_json(row["trip"]) if row["trip"] else None
-    return books.Book(row["net_pos"], row["avg_price"], row["realized"], trip)
-
-
-def _find_book(tx: Tx, account: AccountRef, owner: _Owner, contract: str) -> Any:
+def _find_book(tx: Tx, account: AccountRef, owner: Owner, contract: str) -> Any:
     if owner.trader_id is not None:
         of_trader = {"trader": owner.trader_id, "contract": contract}
         found = _BOOK_OF_TRADER.dicts(tx.conn, of_trader)
@@ -449,7 +600,13 @@ def _find_book(tx: Tx, account: AccountRef, owner: _Owner, contract: str) -> Any
 
 
 def _store_book(
-    tx: Tx, account: AccountRef, owner: _Owner, contract: str, row: Any, book: books.Book
+    tx: Tx,
+    account: AccountRef,
+    owner: Owner,
+    contract: str,
+    row: Any,
+    book: books.Book,
+    last_fill_at: datetime,
 ) -> None:
     now = clock.now()
     values = {
@@ -457,6 +614,7 @@ def _store_book(
         "avg_price": book.avg_price,
         "realized": book.realized,
         "trip": book.trip.to_json() if book.trip else {},
+        "last_fill_at": last_fill_at,
         "updated_at": now,
     }
     if row is not None:
@@ -475,17 +633,10 @@ def _store_book(
     )
 
 
-def _exit_reason(order: dict[str, Any] | None) -> str:
-    if order is None:
-        return "external"
-    by_role = EXIT_REASONS.get(order["role"])
-    return by_role or _BY_ORIGIN.get(order["origin"], "signal")
-
-
 def _follow_position(
     tx: Tx,
     account: AccountRef,
-    owner: _Owner,
+    owner: Owner,
     symbol: str,
     fill: BrokerFill,
     applied: books.Applied,
@@ -566,7 +717,7 @@ def _close_position(
 
 
 def _store_trade(
-    tx: Tx, account: AccountRef, owner: _Owner, contract: str, trade: books.Trade, reason: str
+    tx: Tx, account: AccountRef, owner: Owner, contract: str, trade: books.Trade, reason: str
 ) -> None:
     now = clock.now()
     row = {

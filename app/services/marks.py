@@ -25,7 +25,7 @@ from app.marketdata.simulated import SimulatedFeed
 from app.models import Book, RecordedPosition
 from app.models.base import table
 from app.services import payloads
-from app.services.fills import to_book
+from app.services.rebuild import to_book
 from app.transactions import Tx
 
 log = logging.getLogger(__name__)
