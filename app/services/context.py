@@ -128,7 +128,6 @@ class BrokerState:
             return None
         return sum((p.net_pos for p in self.positions if p.contract == contract), Decimal(0))
 
-
     def average(self, contract: str) -> Decimal | None:
         found = (p.avg_price for p in self.positions or () if p.contract == contract)
         return next(found, None)
@@ -149,12 +148,15 @@ class Subject:
     effective: Effective
 
 
-def read_subject(conn: Connection, trader_id: int | None, account_id: int) -> Subject:
-    """The trader, or the manual book of the account."""
-    if trader_id is None:
-        row = conn.execute(_ACCOUNT, {"account": account_id}).one()
-        return _subject(row, _DEFAULTS)
+def read_subject(conn: Connection, trader_id: int) -> Subject:
     return subject_of(conn, conn.execute(_TRADER, {"trader": trader_id}).one())
+
+
+def read_owner(conn: Connection, trader_id: int | None, account_id: int) -> Subject:
+    """Whose book it is: the trader, or the account itself where that is None."""
+    if trader_id is not None:
+        return read_subject(conn, trader_id)
+    return _subject(conn.execute(_ACCOUNT, {"account": account_id}).one(), _DEFAULTS)
 
 
 def read_subject_without_settings(conn: Connection, trader_id: int) -> Subject:

@@ -137,11 +137,13 @@ _OPEN_OF_TRADER = Prepared(
     )
 )
 _OF_STEP = Prepared(
-    select(_ORDERS).where(
+    select(_ORDERS)
+    .where(
         _ORDERS.c.execution_id == bindparam("execution"),
         _ORDERS.c.step == bindparam("step"),
         _ORDERS.c.parent_id.is_(None),
-    ).order_by(_ORDERS.c.id)
+    )
+    .order_by(_ORDERS.c.id)
 )
 _OPEN_MANUAL = Prepared(
     select(_ORDERS).where(

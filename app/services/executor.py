@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from time import monotonic
 
 import gevent
 from gevent.event import AsyncResult, Event
@@ -23,11 +24,13 @@ from app import clock, faults, metrics
 from app.brokers import registry
 from app.brokers.base import AccountRef, Broker
 from app.domain.errors import BrokerRefused, BrokerUnavailable, TradingError, Unavailable
+from app.domain.plans import Step
+from app.domain.trading import Origin
 from app.extensions import ownership, writer
 from app.models import Account, Execution, Lane, Order
 from app.models.base import table
 from app.services import execution, reconcile
-from app.services.context import BrokerState, QuoteOf
+from app.services.context import BrokerState, QuoteOf, Subject
 from app.services.execution import Answer, Call, Cancel, Place, PlaceOco, Run, Wait
 from app.transactions import Tx
 
@@ -36,6 +39,7 @@ log = logging.getLogger(__name__)
 _IDLE_S = 10.0
 _COMMAND_TIMEOUT_S = 30.0
 _STORAGE_PAUSE_S = 0.5
+_ELSEWHERE_PAUSE_S = 0.25
 _LOOKS = 3
 """How often to compare an account with its books before a difference is believed."""
 _LANES = table(Lane)
@@ -88,19 +92,38 @@ class Executor:
         if lane is not None:
             lane.changed.set()
 
-    def in_lane(self, account_id: int, plans: Callable[[Tx], list[Run]]) -> None:
+    def in_lane(self, account_id: int, asks: Callable[[Tx], list[Ask]]) -> None:
         """Carry out what a person asked for, between two executions of the account, and wait.
 
-        ``plans`` makes the runs inside the transaction that begins them.
+        ``asks`` tells inside a transaction what to do; each is begun when the one before it ended.
+
+        Raises:
+            Unavailable: it was not begun in time and will not be, or it is still being carried
+                out, or the service is stopping.
         """
-        command = _Command(plans)
+        until = monotonic() + _COMMAND_TIMEOUT_S
+        while True:
+            command = _Command(asks)
+            lane = self._enqueue(account_id, command)
+            command.done.wait(timeout=max(0.0, until - monotonic()))
+            if not command.done.ready():
+                raise lane.withdraw(command)
+            try:
+                command.done.get()
+                return
+            except _WorkedElsewhere as e:
+                if monotonic() + _ELSEWHERE_PAUSE_S >= until:
+                    raise Unavailable("Another process works on this account; try again.") from e
+            gevent.sleep(_ELSEWHERE_PAUSE_S)  # that lane is given up when it has nothing to do
+
+    def _enqueue(self, account_id: int, command: _Command) -> _Lane:
         self.wake([account_id])
         lane = self._lanes.get(account_id)
-        if lane is None:
+        if lane is None or self._stopping:
             raise Unavailable("The service is stopping.")
         lane.commands.append(command)
         lane.changed.set()
-        command.done.get(timeout=_COMMAND_TIMEOUT_S)
+        return lane
 
     def sweep(self) -> None:
         """Wake every account with work that nobody here does."""
@@ -127,10 +150,23 @@ class Executor:
         metrics.LANES.set(len(self._lanes))
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Steps that no signal asked for, and on whose behalf."""
+
+    subject: Subject
+    plan: tuple[Step, ...]
+    origin: Origin
+
+
 @dataclass(slots=True, eq=False)
 class _Command:
-    plans: Callable[[Tx], list[Run]]
+    asks: Callable[[Tx], list[Ask]]
     done: AsyncResult = field(default_factory=AsyncResult)
+
+
+class _WorkedElsewhere(Unavailable):
+    """The account's lane belongs to another living process; nothing was begun."""
 
 
 class _Lane:
@@ -139,43 +175,75 @@ class _Lane:
     def __init__(self, account_id: int, executor: Executor) -> None:
         self._account_id = account_id
         self._executor = executor
+        self._is_settled = False
+        self._under_way: _Command | None = None
         self.changed = Event()
         self.commands: deque[_Command] = deque()
         self.greenlet = gevent.spawn(self._live)
 
+    def withdraw(self, command: _Command) -> Unavailable:
+        """Take back what has not been begun; the words for who waited in vain."""
+        if command in self.commands:
+            self.commands.remove(command)
+            return Unavailable("The account is busy; nothing was done. Try again.")
+        words = "It takes longer than expected and is still being carried out."
+        return Unavailable(words, code="still_running")
+
     def _live(self) -> None:
+        reason = Unavailable("The account's work was interrupted; look at what is open.")
         try:
-            self._serve()
+            if not self._serve():
+                reason = _WorkedElsewhere("Another process works on this account.")
         except Exception:  # the lane's edge: the sweeper opens it again
             log.exception("lane failed", extra={"account_id": self._account_id})
         finally:
             self._executor.forget(self._account_id)
+            self._answer_all(reason)
 
-    def _serve(self) -> None:
+    def _answer_all(self, reason: Unavailable) -> None:
+        """Nobody waits for a lane that has ended."""
+        left = [self._under_way] if self._under_way is not None else []
+        for command in (*left, *self.commands):
+            command.done.set_exception(reason)
+        self.commands.clear()
+
+    def _serve(self) -> bool:
+        """Work until there is nothing to do. False: the lane is not ours."""
         account = self._executor.account(self._account_id)
-        if account is None or not _claim(self._account_id):
-            return
+        if account is None:
+            return True
+        if not _claim(self._account_id):
+            return False
         broker, ref = registry.for_account(account)
         metrics.LANES.inc()
         faults.point("lane")
-        is_settled = False
         while not self._executor.is_stopping:
             self.changed.clear()
             try:
-                if not is_settled:
-                    self._settle(broker, ref)
-                    is_settled = True
-                while not self._executor.is_stopping and (
-                    self._obey(broker, ref) or self._run_next(broker, ref)
-                ):
-                    pass
+                self._work(broker, ref)
+                if not self.changed.wait(timeout=self._patience()) and self._is_released():
+                    return True
             except Unavailable:
                 # Nothing was done; what is durable stays as it is until the database answers.
-                is_settled = False
+                self._is_settled = False
                 gevent.sleep(_STORAGE_PAUSE_S)
-                continue
-            if not self.changed.wait(timeout=self._patience()) and self._release():
+        return True
+
+    def _work(self, broker: Broker, ref: AccountRef) -> None:
+        """Everything that waits now, each only when the outcome of all before it is known."""
+        while not self._executor.is_stopping:
+            if not self._is_settled:
+                self._settle(broker, ref)
+                self._is_settled = True
+            if not (self._obey(broker, ref) or self._run_next(broker, ref)):
                 return
+
+    def _is_released(self) -> bool:
+        """Give the lane up unless work arrived; what arrives in that moment takes it back."""
+        if not writer.run(lambda tx: _release(tx, self._account_id)):
+            return False
+        is_wanted = bool(self.commands) or self.changed.is_set()
+        return not (is_wanted and _claim(self._account_id))
 
     def _patience(self) -> float:
         """How long to stay idle: until the next delayed entry is due, at most the usual time."""
@@ -188,10 +256,6 @@ class _Lane:
             gevent.spawn_later(max(0.0, seconds), self.changed.set)
         return _IDLE_S
 
-    def _release(self) -> bool:
-        """Give the lane up unless work arrived in this moment."""
-        return writer.run(lambda tx: _release(tx, self._account_id))
-
     def _settle(self, broker: Broker, ref: AccountRef, also: Sequence[str] = ()) -> None:
         """Ask the broker about every order whose outcome is not known, until all are."""
         while not self._executor.is_stopping and not reconcile.settle(broker, ref, also):
@@ -202,28 +266,37 @@ class _Lane:
         """Carry out the oldest command of a person, if there is one."""
         if not self.commands:
             return False
-        command = self.commands.popleft()
+        command = self._under_way = self.commands.popleft()
         try:
-            for run in writer.run(command.plans):
-                self._carry_out(broker, ref, run)
+            for ask in writer.run(command.asks):
+                begin = partial(
+                    execution.carry_out, subject=ask.subject, plan=ask.plan, origin=ask.origin
+                )
+                self._carry_out(broker, ref, writer.run(begin))
             command.done.set(None)
         except Exception as e:  # it is the asker's to handle
             log.exception("command failed", extra={"account_id": ref.id})
+            self._is_settled = False
             command.done.set_exception(e)
+        self._under_way = None
         return True
 
     def _run_next(self, broker: Broker, ref: AccountRef) -> bool:
+        """Carry out the account's next execution. One that breaks us ends, and the account's
+        others go on."""
+        run: Run | None = None
         try:
             run = self._begin(broker, ref)
-        except TradingError:
+            if run is None:
+                return False
+            self._carry_out(broker, ref, run)
+        except Unavailable:
             raise
-        except Exception:  # the loop's edge: one signal that breaks us must not block the account
-            log.exception("decision failed", extra={"account_id": ref.id})
-            writer.run(lambda tx: execution.give_up(tx, ref.id))
-            return True
-        if run is None:
-            return False
-        self._carry_out(broker, ref, run)
+        except Exception:  # the loop's edge
+            log.exception("execution failed", extra={"account_id": ref.id})
+            self._is_settled = False
+            of_id = run.id if run is not None else None
+            writer.run(lambda tx: execution.give_up(tx, ref.id, of_id))
         return True
 
     def _begin(self, broker: Broker, ref: AccountRef) -> Run | None:
@@ -247,14 +320,22 @@ class _Lane:
                 _catch_up(broker, ref)
 
     def _carry_out(self, broker: Broker, ref: AccountRef, run: Run) -> None:
+        """
+        Raises:
+            Unavailable: the service is stopping; what is durable is gone on with after the start.
+        """
         while run.calls:
             answers = self._make(broker, ref, run.calls)
             if not execution.is_settled(answers):
                 self._settle(broker, ref, _note_unknown(ref, answers))
-                if self._executor.is_stopping:
-                    return
+                self._stop_here()
+                run.is_in_doubt = True
                 answers = [a for a in answers if not a.is_unknown]
             run = self._proceed(run, answers)
+
+    def _stop_here(self) -> None:
+        if self._executor.is_stopping:
+            raise Unavailable("The service is stopping.")
 
     def _proceed(self, run: Run, answers: list[Answer]) -> Run:
         """Store the outcome; while the database is away the answers are kept and tried again."""
@@ -265,6 +346,7 @@ class _Lane:
                 faults.point("outcome stored")
                 return done
             except Unavailable:
+                self._stop_here()
                 gevent.sleep(_STORAGE_PAUSE_S)
 
     def _make(self, broker: Broker, ref: AccountRef, calls: list[Call]) -> list[Answer]:
@@ -273,6 +355,7 @@ class _Lane:
             if isinstance(call, Wait):
                 seconds = (call.until - clock.now()).total_seconds()
                 self.changed.wait(timeout=max(0.0, seconds))
+                self._stop_here()
                 self.changed.clear()
             else:
                 answers.append(_send(broker, ref, call))
@@ -320,7 +403,9 @@ def _state(broker: Broker, ref: AccountRef, *, with_equity: bool = False) -> Bro
         raise  # it is our own database that is away; the lane waits for it
     except TradingError as e:
         log.warning("positions unknown", extra={"account_id": ref.id, "detail": e.detail})
-        return BrokerState(is_equity_asked=with_equity)
+    except Exception:  # the edge: an adapter's defect must not stop an exit
+        log.exception("broker adapter failed", extra={"account_id": ref.id})
+    return BrokerState(is_equity_asked=with_equity)
 
 
 def _catch_up(broker: Broker, ref: AccountRef) -> None:
@@ -328,6 +413,8 @@ def _catch_up(broker: Broker, ref: AccountRef) -> None:
         reconcile.catch_up(broker, ref)
     except (BrokerRefused, BrokerUnavailable) as e:
         log.warning("fills unknown", extra={"account_id": ref.id, "detail": e.detail})
+    except reconcile.AdapterFailed:
+        log.exception("broker adapter failed", extra={"account_id": ref.id})
 
 
 def _note_unknown(ref: AccountRef, answers: list[Answer]) -> list[str]:

@@ -11,52 +11,61 @@ from app.domain.trading import OrderRole, Origin, Side
 from app.models import Book, Order
 from app.models.orders import OPEN_STATUSES
 from app.services import context, execution, journal
-from app.services.execution import Run
-from app.services.executor import executor
+from app.services.executor import Ask, executor
 from app.transactions import Tx
 
 
 def flatten_account(account_id: int) -> None:
-    """Cancel every order and close every book of the account; returns when that was carried out.
+    """Cancel every order and close every book of the account, the manual one too; returns when
+    that was carried out.
 
     Raises:
-        Unavailable: the service is stopping or the database does not answer.
+        Unavailable: it was not begun in time, or is still under way, or the service is stopping.
     """
 
-    def plans(tx: Tx) -> list[Run]:
-        return [_plan(tx, trader_id) for trader_id in _traders(tx, account_id)]
+    def asks(tx: Tx) -> list[Ask]:
+        execution.drop_waiting(tx, account_id)
+        return [_ask(tx, account_id, trader_id) for trader_id in _holders(tx, account_id)]
 
-    executor.in_lane(account_id, plans)
+    executor.in_lane(account_id, asks)
 
 
 def close_trader(trader_id: int, account_id: int) -> None:
     """The same for one trader's books and orders; other traders of the account are not touched."""
-    executor.in_lane(account_id, lambda tx: [_plan(tx, trader_id)])
+
+    def asks(tx: Tx) -> list[Ask]:
+        execution.drop_waiting(tx, account_id, trader_id)
+        return [_ask(tx, account_id, trader_id)]
+
+    executor.in_lane(account_id, asks)
 
 
-def _traders(tx: Tx, account_id: int) -> list[int]:
-    """The traders of the account that hold something or have an order that may fill."""
-    held = select(Book.trader_id).where(
-        Book.account_id == account_id, Book.net_pos != Decimal(0), Book.trader_id.is_not(None)
-    )
+def _holders(tx: Tx, account_id: int) -> list[int | None]:
+    """The traders of the account that hold something or have an order that may fill; None for
+    what no trader has."""
+    held = select(Book.trader_id).where(Book.account_id == account_id, Book.net_pos != Decimal(0))
     working = select(Order.trader_id).where(
-        Order.account_id == account_id,
-        Order.status.in_(OPEN_STATUSES),
-        Order.trader_id.is_not(None),
+        Order.account_id == account_id, Order.status.in_(OPEN_STATUSES)
     )
-    return sorted({t for t in tx.conn.scalars(held.union(working)) if t is not None})
+    return sorted(tx.conn.scalars(held.union(working)), key=lambda trader_id: trader_id or 0)
 
 
-def _plan(tx: Tx, trader_id: int) -> Run:
-    subject = context.read_subject(tx.conn, trader_id)
+def _ask(tx: Tx, account_id: int, trader_id: int | None) -> Ask:
+    subject = context.read_owner(tx.conn, trader_id, account_id)
     orders = tx.conn.execute(
-        select(Order.client_order_id, Order.role).where(
-            Order.trader_id == trader_id, Order.status.in_(OPEN_STATUSES)
+        select(Order.client_order_id, Order.role)
+        .where(
+            Order.account_id == account_id,
+            Order.trader_id.is_not_distinct_from(trader_id),
+            Order.status.in_(OPEN_STATUSES),
         )
+        .order_by(Order.id)
     ).all()
     books = tx.conn.execute(
         select(Book.contract, Book.net_pos).where(
-            Book.trader_id == trader_id, Book.net_pos != Decimal(0)
+            Book.account_id == account_id,
+            Book.trader_id.is_not_distinct_from(trader_id),
+            Book.net_pos != Decimal(0),
         )
     ).all()
     steps: list[Step] = []
@@ -76,4 +85,4 @@ def _plan(tx: Tx, trader_id: int) -> Run:
             strategy_id=subject.strategy_id,
             account_id=subject.account.id,
         )
-    return execution.carry_out(tx, subject, tuple(steps), Origin.MANUAL)
+    return Ask(subject, tuple(steps), Origin.MANUAL)

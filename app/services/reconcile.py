@@ -11,7 +11,8 @@ from sqlalchemy import bindparam, func, or_, select, update
 
 from app import clock, faults
 from app.brokers.base import AccountRef, Broker
-from app.domain.errors import TradingError
+from app.domain.errors import BrokerUnavailable, TradingError, Unavailable
+from app.domain.orders import TERMINAL
 from app.domain.trading import BrokerReport, OrderStatus
 from app.extensions import writer
 from app.models import Fill, Order
@@ -42,6 +43,10 @@ _LAST_FILL = select(func.max(table(Fill).c.filled_at)).where(
 _LEGS = select(_ORDERS).where(_ORDERS.c.parent_id == bindparam("parent"))
 
 
+class AdapterFailed(BrokerUnavailable):
+    """Our own code for this broker broke while it asked: nothing is known."""
+
+
 def settle(broker: Broker, account: AccountRef, also: Sequence[str] = ()) -> bool:
     """Ask the broker about every unsettled order of the account, and about those named by client
     order id in ``also``, and take in what it says.
@@ -55,8 +60,13 @@ def settle(broker: Broker, account: AccountRef, also: Sequence[str] = ()) -> boo
         return True
     try:
         report, absent = _ask(broker, account, rows)
+    except Unavailable:
+        raise
     except TradingError as e:
         log.warning("broker not reachable", extra={"account_id": account.id, "detail": e.detail})
+        return False
+    except Exception:  # the edge: an adapter's defect is no proof of anything
+        log.exception("broker adapter failed", extra={"account_id": account.id})
         return False
     faults.point("reconcile asked")
     proven = [row for row in absent if _is_proof(account, row)]
@@ -71,12 +81,17 @@ def catch_up(broker: Broker, account: AccountRef) -> None:
     """Take in the fills that the broker has booked since the last one we know of.
 
     Raises:
-        TradingError: the broker does not answer; nothing was changed.
+        BrokerError: the broker does not answer; nothing was changed.
     """
     with writer.read() as connection:
         last = connection.scalar(_LAST_FILL, {"account": account.id})
     since = last - _LOOK_BACK if last is not None else None
-    report = BrokerReport((), tuple(broker.fills(account, since)))
+    try:
+        report = BrokerReport((), tuple(broker.fills(account, since)))
+    except TradingError:
+        raise
+    except Exception as e:  # the edge: an adapter's defect must not end the execution
+        raise AdapterFailed(str(e)) from e
     writer.run(lambda tx: fills.apply(tx, account, report, source="reconcile"))
 
 
@@ -119,10 +134,7 @@ def _is_proof(account: AccountRef, row: Any) -> bool:
 def _take_in(tx: Tx, account: AccountRef, report: BrokerReport, absent: list[Any]) -> None:
     fills.apply(tx, account, report, source="reconcile")
     for row in absent:
-        _set(tx, account, row, OrderStatus.NOT_FOUND, "The broker has no such order.")
-        for leg in tx.conn.execute(_LEGS, {"parent": row["id"]}).all():
-            if leg.status == OrderStatus.INACTIVE.value:
-                _set(tx, account, leg._mapping, OrderStatus.CANCELLED, "Its entry does not exist.")
+        _take_absence(tx, account, row)
     if report.orders or absent:
         journal.write(
             tx,
@@ -134,7 +146,26 @@ def _take_in(tx: Tx, account: AccountRef, report: BrokerReport, absent: list[Any
         )
 
 
-def _set(tx: Tx, account: AccountRef, row: Any, status: OrderStatus, reason: str) -> None:
+def _take_absence(tx: Tx, account: AccountRef, row: Any) -> None:
+    """An order that the broker does not have never arrived; one that it has had is over.
+
+    What a report has changed since the broker was asked stays as the report says.
+    """
+    current = OrderStatus(row["status"])
+    if current in TERMINAL:
+        return
+    if current not in (OrderStatus.SUBMITTING, OrderStatus.UNKNOWN):
+        _set(tx, account, row, OrderStatus.CANCELLED, "The broker does not have it any more.")
+        return
+    if not _set(tx, account, row, OrderStatus.NOT_FOUND, "The broker has no such order."):
+        return
+    for leg in tx.conn.execute(_LEGS, {"parent": row["id"]}).all():
+        if leg.status == OrderStatus.INACTIVE.value:
+            _set(tx, account, leg._mapping, OrderStatus.CANCELLED, "Its entry does not exist.")
+
+
+def _set(tx: Tx, account: AccountRef, row: Any, status: OrderStatus, reason: str) -> bool:
+    """False: the order is not any more as it was read; nothing was changed."""
     now = clock.now()
     values = {"status": status.value, "reason": reason, "updated_at": now}
     if status in (OrderStatus.NOT_FOUND, OrderStatus.CANCELLED):
@@ -146,3 +177,4 @@ def _set(tx: Tx, account: AccountRef, row: Any, status: OrderStatus, reason: str
     )
     if changed.rowcount:
         tx.record(account.user_id, "order:update", payloads.order({**row, **values}))
+    return bool(changed.rowcount)
