@@ -11,7 +11,7 @@ from apiflask import APIFlask
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app import api, jobs, log, pages, realtime, services, webhooks
+from app import api, jobs, log, migrate, pages, realtime, services, webhooks
 from app.extensions import (
     csrf,
     db,
@@ -24,6 +24,7 @@ from app.extensions import (
 )
 from app.json import DecimalProvider
 from app.models import engine as engines
+from app.services import health
 from app.web import attempts, auth, cookies, errors, headers, operations, requests, urls
 from config import Config
 
@@ -69,6 +70,7 @@ def create_app(config: Config) -> APIFlask:
     # In the order in which they start: what the services keep running, then who asks for it.
     for part in (services, webhooks, api, pages, realtime, jobs):
         part.register(app)
+    health.watch("migrations", migrate.state)
     errors.register(app)  # the last word: an extension's own handlers know nothing of pages
     return app
 

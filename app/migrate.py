@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -35,13 +36,28 @@ def prepare_schema(app: Flask, config: Config) -> None:
     Raises:
         SchemaBehind: says what to run.
     """
-    settings = alembic_config(config.database_url)
-    with app.app_context(), db.engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    head = ScriptDirectory.from_config(settings).get_current_head()
+    with app.app_context():
+        current = _current()
+    head = _head()
     if current == head:
         return
     if not config.is_embedded:
         raise SchemaBehind(f"the database is at {current}, the code needs {head}: make migrate")
     log.info("migrating", extra={"from": current, "to": head})
-    command.upgrade(settings, "head")
+    command.upgrade(alembic_config(config.database_url), "head")
+
+
+def state() -> str:
+    """``ok``, or how the schema differs from the one this code needs; for the health check."""
+    current, head = _current(), _head()
+    return "ok" if current == head else f"the database is at {current}, the code needs {head}"
+
+
+def _current() -> str | None:
+    with db.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+@cache
+def _head() -> str | None:
+    return ScriptDirectory(str(_SCRIPTS)).get_current_head()

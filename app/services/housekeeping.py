@@ -7,11 +7,12 @@ from sqlalchemy import delete
 from app import clock
 from app.extensions import writer
 from app.models import AlertKey, IdempotencyKey
+from app.services import sessions
 from app.transactions import Tx
 
 
 def purge() -> None:
-    """Delete duplicate keys and idempotency keys that have expired."""
+    """Delete duplicate keys, idempotency keys and sessions that have expired or ended."""
 
     def work(tx: Tx) -> None:
         now = clock.now()
@@ -19,3 +20,4 @@ def purge() -> None:
         tx.conn.execute(delete(IdempotencyKey).where(IdempotencyKey.expires_at <= now))
 
     writer.run(work)
+    sessions.purge()

@@ -28,7 +28,7 @@ def healthz() -> Response:
 def readyz() -> tuple[Response, int]:
     """Whether work can be taken; 503 with the failing parts named."""
     parts = health.parts()
-    ready = all(state == "ok" for state in parts.values())
+    ready = all(state == health.OK for state in parts.values())
     return jsonify(status="ok" if ready else "failing", parts=parts), 200 if ready else 503
 
 
