@@ -128,7 +128,6 @@ ROUTES: dict[str, Case] = {
     "settings.end_session": _of("session_id", "session"),
     "settings.create_api_key": OWN,
     "settings.revoke_api_key": _of("key_id", "api_key"),
-    "shell.sign_out": OWN,
     "dashboard.show": OWN,
     "dashboard.part": Case({"name": "=body"}),
     "dashboard.equity_csv": OWN,
