@@ -29,7 +29,8 @@ the database says with what was answered, with the books of the paper exchange, 
 live client that resumed after each restart was sent. Everything in the first table should be 0.
 
 An execution *expired* where its entry could not be sent within its deadline (60 seconds) for all
-the kills; that is what the deadline is for. The names under *killed at* are steps in the code.
+the kills; that is what the deadline is for. *order_lost* is an entry that two kills kept from the
+broker: it is sent again once. The names under *killed at* are steps in the code.
 """
 _LONG = 100
 ROUND = 15

@@ -36,19 +36,29 @@ _WANTED = {"buy": 1, "sell": -1, "close": 0}
 
 
 def misplaced(world: World) -> int:
-    """Positions that are not what the last alert of their strategy wants."""
+    """Positions that are not what the last alert of their strategy wants, unless its entry was
+    given up by a rule."""
     wanted: dict[int, Alert] = {}
     for alert in world.alerts:
         if alert.strategy.is_certain:
             wanted[alert.strategy.id] = alert
-    held = world.positions()
+    given_up = _given_up(world)
     wrong = 0
-    for strategy_id, alert in wanted.items():
-        size = Decimal(alert.strategy.settings.get("entry_quantity", "1"))
-        for of_strategy, account in held:
-            if of_strategy == strategy_id:
-                wrong += held[of_strategy, account] != size * _WANTED[alert.action]
+    for (strategy_id, account_id), net_pos in world.positions().items():
+        last = wanted.get(strategy_id)
+        if last is not None and (strategy_id, account_id) not in given_up:
+            size = Decimal(last.strategy.settings.get("entry_quantity", "1"))
+            wrong += net_pos != size * _WANTED[last.action]
     return wrong
+
+
+def _given_up(world: World) -> set[tuple[int, int]]:
+    """(strategy, account) whose last execution sent no entry because a rule forbade it."""
+    last: dict[tuple[int, int], str | None] = {}
+    with world.engine.connect() as connection:
+        for row in connection.execute(select(table(Execution)).order_by(table(Execution).c.id)):
+            last[row.strategy_id, row.account_id] = row.reason
+    return {pair for pair, reason in last.items() if reason in ("entry_deadline", "order_lost")}
 
 
 def count(world: World) -> Counts:
@@ -65,7 +75,10 @@ def count(world: World) -> Counts:
             e.reason == "entry_deadline" and e.finished_at - e.received_at < DEADLINE
             for e in rows.executions
         ),
-        "executions that failed": sum(e.status == "failed" for e in rows.executions),
+        "executions that failed": sum(
+            e.status == "failed" and e.reason != "order_lost" for e in rows.executions
+        ),
+        "entries given up that were not lost twice": _given_up_early(rows),
         "executions held back as out of sync": sum(
             e.reason == "out_of_sync" for e in rows.executions
         ),
@@ -161,6 +174,14 @@ def _accepted_twice(rows: _Rows) -> int:
 
 def _entered_twice(rows: _Rows) -> int:
     return _repeats(o.execution_id for o in rows.orders if o.role == "entry" and o.filled_quantity)
+
+
+def _given_up_early(rows: _Rows) -> int:
+    """An entry that was proven not to exist is sent again once."""
+    lost = Counter(
+        o.execution_id for o in rows.orders if o.role == "entry" and o.status == "not_found"
+    )
+    return sum(e.reason == "order_lost" and lost[e.id] < 2 for e in rows.executions)
 
 
 def _unknown_orders(rows: _Rows) -> int:
