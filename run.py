@@ -29,9 +29,10 @@ log = logging.getLogger("just_trades")
 _STOP_TIMEOUT_S = 7
 
 
-class Handler(WebSocketHandler):  # type: ignore[misc]
-    """A slow client must not hold a greenlet for ever before its request is complete."""
+SILENCE_S = 75
 
+
+class Handler(WebSocketHandler):  # type: ignore[misc]
     def log_request(self) -> None:
         """Requests are counted in the metrics; a line each would cost more than the answer."""
 
@@ -40,6 +41,8 @@ class Server(WSGIServer):  # type: ignore[misc]
     def do_handle(self, *args: Any) -> Any:
         # pywsgi leaves Nagle on: up to 40 ms per event.
         args[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Who sends nothing for that long holds no greenlet; a live page pings more often.
+        args[0].settimeout(SILENCE_S)
         return super().do_handle(*args)
 
 

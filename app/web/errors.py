@@ -37,6 +37,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(CSRFError, _csrf)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(DBAPIError, _database)
+    app.register_error_handler(TimeoutError, _slow)
     app.register_error_handler(Exception, _crash)
 
 
@@ -103,6 +104,13 @@ def _http(error: HTTPException) -> Response | tuple[str, int]:
         if name in ("Allow", "Retry-After"):
             response.headers[name] = value
     return response
+
+
+def _slow(_error: TimeoutError) -> Response | tuple[str, int]:
+    detail = "The rest of the request did not arrive in time."
+    if _wants_json():
+        return problem(408, "request_timeout", "Request timeout", detail)
+    return _page(408, "Request timeout", detail)
 
 
 def _database(error: DBAPIError) -> Response | tuple[str, int]:
