@@ -577,11 +577,12 @@ def _tell(
     position_id: int | None,
 ) -> None:
     verb = "Bought" if fill.side is Side.BUY else "Sold"
+    places = symbols.instrument_for(fill.contract).price_places
     journal.write(
         tx,
         account.user_id,
         "fill",
-        f"{verb} {payloads.number(fill.quantity)} {fill.contract} at {payloads.number(fill.price)}",
+        f"{verb} {payloads.number(fill.quantity)} {fill.contract} at {fill.price:,.{places}f}",
         strategy_id=owner.strategy_id,
         account_id=account.id,
         order_id=stored["order_id"],

@@ -135,7 +135,7 @@ def _take_in(tx: Tx, account: AccountRef, report: BrokerReport, absent: list[Any
     fills.apply(tx, account, report, source="reconcile")
     for row in absent:
         _take_absence(tx, account, row)
-    if report.orders or absent:
+    if absent:
         journal.write(
             tx,
             account.user_id,

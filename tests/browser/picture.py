@@ -144,13 +144,14 @@ def _make(person: Person) -> dict[Style, int]:
     accounts = [things.account(person, name) for name in ACCOUNTS]
     recorders = {}
     for style in STYLES:
-        recorder = things.recorder(
-            person,
-            style.name,
-            entry_quantity=str(style.quantity),
-            stop_loss={"distance": str(style.stop), "unit": "ticks"},
-            take_profits=[{"distance": str(style.target), "unit": "ticks"}],
-        )
+        settings = {
+            "entry_quantity": str(style.quantity),
+            "stop_loss": {"distance": str(style.stop), "unit": "ticks"},
+            "take_profits": [{"distance": str(style.target), "unit": "ticks"}],
+        }
+        body = {"name": style.name, "symbol": style.symbol, "settings": settings}
+        made = person.post("/api/recorders/", {**body, "recording_enabled": True})
+        recorder = int(made.get_json()["id"])
         things.trader(person, recorder, accounts[style.account])
         recorders[style] = recorder
     return recorders
