@@ -45,7 +45,7 @@ def register(app: Flask) -> None:
     paper = PaperBroker(
         writer, feed, leads=lambda: ownership.lead(_PAPER), is_alone=config.is_embedded
     )
-    paper.subscribe(_take_in)
+    paper.subscribe(take_in)
     registry.register("paper", _as_configured(paper, config))
     executor.price_with(lambda contract: feed.quote(contract) if feed.knows(contract) else None)
     signals.wake_with(executor.wake)
@@ -59,7 +59,7 @@ def _as_configured(paper: PaperBroker, config: Config) -> Broker:
     return cast("Broker", DelayedBroker(paper, config.paper_latency_s))
 
 
-def _take_in(account: AccountRef, report: BrokerReport) -> None:
+def take_in(account: AccountRef, report: BrokerReport) -> None:
     """What a broker tells by itself: stored like an answer, and whoever waits looks again."""
     writer.run(lambda tx: fills.apply(tx, account, report, source="stream"))
     executor.notify(account.id)
