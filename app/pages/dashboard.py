@@ -24,7 +24,7 @@ from app.models import Trade
 from app.models.types import canonical
 from app.pages import filters as written
 from app.schemas.common import ListQuery
-from app.services import breakdown, dashboard, positions
+from app.services import accounts, breakdown, dashboard, positions
 from app.services.breakdown import Choices
 from app.services.dashboard import Point
 from app.services.positions import Filters, Listed
@@ -139,7 +139,7 @@ def show() -> str | AnyResponse:
     choices = breakdown.choices(current_user_id())
     if not choices.accounts:
         return redirect("/guide/")
-    context = _body(query)
+    context = _body(query) | _blocked(query)
     options = _options(choices, context["all"].currencies)
     return render_template("pages/dashboard/index.html", **context, options=options)
 
@@ -206,6 +206,12 @@ def _in_currency(query: Query, *, of_period: bool) -> Filters:
     """The filters with one currency: that of the summary where none was asked for."""
     chosen = query.filters(of_period=of_period)
     return replace(chosen, currency=dashboard.currency_of(current_user_id(), chosen))
+
+
+def _blocked(_query: Query) -> dict[str, Any]:
+    """The accounts whose kill switch is on, whatever the filters leave."""
+    every = list(db.session.scalars(accounts.listing(current_user_id())))
+    return {"blocked": [a for a in every if a.kill_switch], "count": len(every)}
 
 
 def _figures(query: Query) -> dict[str, Any]:
@@ -388,6 +394,7 @@ def _held(trade: Listed) -> timedelta:
 
 
 _PARTS: dict[str, Callable[[Query], dict[str, Any]]] = {
+    "blocked": _blocked,
     "body": _body,
     "figures": _figures,
     "positions": _positions,

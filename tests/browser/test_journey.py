@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import pages
 from tests.browser.conftest import Visit
-from tests.browser.site import PASSWORD, send
+from tests.browser.site import PASSWORD, Member, send
 
 pytestmark = pytest.mark.browser
 
@@ -127,4 +127,21 @@ def test_the_guide_alone_makes_a_trade(visit: Visit) -> None:
 
     expect(page.get_by_role("link", name="Open the dashboard")).to_be_visible()
     expect(page.locator("#guide-count")).to_have_text("4 of 4 done")
+    assert _is_the_same_page(page)
+
+
+def test_a_kill_switch_pulled_elsewhere_is_said_at_once(visit: Visit, member: Member) -> None:
+    member.account("Practice")
+    page = visit(member)
+    page.goto("/")
+    pages.settled(page)
+    _mark(page)
+    banner = page.locator("#dash-blocked")
+    expect(banner).to_be_hidden()
+
+    member.call("POST", "/api/control-center/kill-switch/", {"on": True})
+    expect(banner).to_contain_text("The kill switch is on.")
+    member.call("POST", "/api/control-center/kill-switch/", {"on": False})
+
+    expect(banner).to_be_hidden()
     assert _is_the_same_page(page)

@@ -238,3 +238,23 @@ def test_the_kill_switch_stops_every_account(desk: Desk) -> None:
     assert answer.location == "/accounts/"
     states = desk.person.get("/api/accounts/").get_json()["items"]
     assert [account["kill_switch"] for account in states] == [True]
+
+
+def test_a_kill_switch_that_is_on_is_said_on_top(app: Flask) -> None:
+    desk = Desk(app)
+    assert "Entries are blocked" not in desk.get("/")
+
+    desk.person.post("/api/control-center/kill-switch/", {"on": True})
+
+    assert "The kill switch is on." in _text(desk.get("/"))
+    assert "The kill switch is on." in _text(desk.get("/dashboard/parts/blocked/"))
+
+
+def test_the_kill_switch_of_one_account_is_said_with_its_name(app: Flask) -> None:
+    desk = Desk(app)
+    owner: Any = desk.person
+    other = factories.account(owner, name="Other")
+
+    desk.person.post(f"/api/accounts/{other.id}/kill-switch/", {"on": True})
+
+    assert "The kill switch is on for Other." in _text(desk.get("/dashboard/parts/blocked/"))
