@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -98,6 +97,8 @@ class FakeBroker:
         self.is_down = False
         self.unknown_for = 0
         """How many times ``find_order`` denies an order that it has."""
+        self.is_mute = False
+        """Whether ``find_order`` gets no answer."""
         self.names_fills = True
         """Whether fills carry our client order id, or only the broker's own."""
         self.sent: list[str] = []
@@ -176,6 +177,8 @@ class FakeBroker:
 
     def find_order(self, account: AccountRef, client_order_id: str) -> BrokerOrder | None:
         self._enter("find_order", account)
+        if self.is_mute:
+            raise BrokerUnavailable("timed out")
         if self.unknown_for:
             self.unknown_for -= 1
             return None
@@ -455,4 +458,3 @@ class FakeBroker:
 
 
 _ATTEMPT = Writer._attempt.__code__
-Check = Callable[[], object]
