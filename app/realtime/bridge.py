@@ -70,7 +70,8 @@ class Bridge:
             self._redis.publish(CHANNEL, json.dumps(list(untold.items())))
 
     def _listen(self) -> None:
-        with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
+        subscribe: Any = self._redis.pubsub
+        with subscribe(ignore_subscribe_messages=True) as channel:
             channel.subscribe(CHANNEL)
             self._reconnected()
             while True:
