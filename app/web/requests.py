@@ -15,6 +15,7 @@ _SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 def register(app: Flask) -> None:
     app.before_request(_begin)
     app.after_request(_end)
+    app.teardown_request(_forget)
 
 
 def _begin() -> None:
@@ -26,3 +27,8 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     response.headers["X-Request-ID"] = g.get("request_id", "")
     return response
+
+
+def _forget(_error: BaseException | None) -> None:
+    """What runs in this greenlet next is not this request's doing."""
+    log.bind_request_id(None)
