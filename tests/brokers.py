@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -105,6 +106,8 @@ class FakeBroker:
         self.cancels: list[str] = []
         self.calls: Counter[str] = Counter()
         self.release = Event()
+        self.before_cancel: Callable[[], object] | None = None
+        """Happens once, when the next cancel is on its way."""
         self._listeners: list[Listener] = []
         self._orders: dict[int, dict[str, _Order]] = {}
         self._fills: dict[int, list[BrokerFill]] = {}
@@ -162,6 +165,9 @@ class FakeBroker:
     def cancel_order(self, account: AccountRef, client_order_id: str) -> BrokerReport:
         self._enter("cancel_order", account)
         self.cancels.append(client_order_id)
+        if self.before_cancel is not None:
+            happens, self.before_cancel = self.before_cancel, None
+            happens()
         order = self._orders.get(account.id, {}).get(client_order_id)
         if order is None:
             raise BrokerRefused("no such order", code="not_found")

@@ -61,6 +61,8 @@ class Order(Stamped, Model):
     finished_at: Mapped[datetime | None]
     reported_at: Mapped[datetime | None]
     """The broker's time of the newest state taken in; an older report changes nothing."""
+    reported_filled: Mapped[Decimal | None] = mapped_column(Exact)
+    """What that state said was filled; more than ``filled_quantity`` while fills are missing."""
 
     __table_args__ = (
         Index(

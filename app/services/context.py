@@ -90,11 +90,13 @@ _WORKING = Prepared(
         Order.filled_quantity,
         Order.limit_price,
         Order.stop_price,
-    ).where(
+    )
+    .where(
         Order.account_id == bindparam("account"),
         Order.trader_id == bindparam("trader"),
         IS_OPEN,
     )
+    .order_by(Order.id)
 )
 
 

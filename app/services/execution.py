@@ -231,9 +231,11 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to send: look again when something changed, at the latest at ``until``."""
+    """Nothing to send: look again when something changed, at the latest at ``until``. What the
+    broker does not tell by itself about the orders ``about`` is asked for."""
 
     until: datetime
+    about: tuple[str, ...] = ()
 
 
 Call = Place | PlaceOco | Cancel | Wait
@@ -542,7 +544,22 @@ _CANCELLABLE = frozenset(
 def _cancel(tx: Tx, run: Run, step: CancelOrders) -> list[Call]:
     open_ids = {row["client_order_id"]: row for row in _open_orders(tx, run)}
     wanted = [open_ids[i] for i in step.ids if i in open_ids]
-    return _cancel_rows(tx, run, wanted)
+    if wanted:
+        return _cancel_rows(tx, run, wanted)
+    return _await_last_fills(tx, run, step.ids)
+
+
+def _await_last_fills(tx: Tx, run: Run, ids: tuple[str, ...]) -> list[Call]:
+    """An order that ended may have filled more than we have heard of; the book counts only when
+    that is here."""
+    asked = [i for i in ids if i in run.asked]
+    rows = [row for i in asked for row in _SENT.rows(tx.conn, {"id": i})]
+    lacking = tuple(
+        row.client_order_id
+        for row in rows
+        if row.reported_filled is not None and row.reported_filled > row.filled_quantity
+    )
+    return _until_told(run, lacking) if lacking else []
 
 
 def _cancel_rows(tx: Tx, run: Run, rows: list[Any]) -> list[Call]:
@@ -557,7 +574,8 @@ def _cancel_rows(tx: Tx, run: Run, rows: list[Any]) -> list[Call]:
         return [Cancel(row["client_order_id"]) for row in fresh]
     if not rows:
         return []
-    return _wait(run, "not_cancelled", "An order could not be cancelled in time.")
+    ids = tuple(row["client_order_id"] for row in rows)
+    return _wait(run, "not_cancelled", "An order could not be cancelled in time.", ids)
 
 
 def _close(tx: Tx, run: Run, step: Close) -> list[Call]:
@@ -581,7 +599,9 @@ def _await_flat(tx: Tx, run: Run, step: AwaitFlat) -> list[Call]:
             if row["role"] == OrderRole.EXIT.value and row["contract"] == contract
         ]
         if exits:
-            return _wait(run, "not_flat", f"{contract} was not flat in time; nothing was entered.")
+            words = f"{contract} was not flat in time; nothing was entered."
+            ids = tuple(row["client_order_id"] for row in exits)
+            return _wait(run, "not_flat", words, ids)
         if run.waiting_until is None:
             run.waiting_until = clock.now() + FLAT_TIMEOUT
         is_tried = run.sent_step == run.step and len(run.sent) >= _MOST_EXITS
@@ -669,7 +689,9 @@ def _reprotect(tx: Tx, run: Run, step: Reprotect) -> list[Call]:
     legs = _protective(tx, run, step.contract)
     if legs:
         return _cancel_rows(tx, run, legs)
-    return _protect(tx, run, step.contract, step.take_profit, step.stop_loss)
+    return _await_last_fills(tx, run, tuple(run.asked)) or _protect(
+        tx, run, step.contract, step.take_profit, step.stop_loss
+    )
 
 
 def _move_stop(tx: Tx, run: Run, step: MoveStop) -> list[Call]:
@@ -678,7 +700,9 @@ def _move_stop(tx: Tx, run: Run, step: MoveStop) -> list[Call]:
     legs = _protective(tx, run, step.contract)
     if legs:
         return _cancel_rows(tx, run, legs)
-    return _protect(tx, run, step.contract, None, step.price)
+    return _await_last_fills(tx, run, tuple(run.asked)) or _protect(
+        tx, run, step.contract, None, step.price
+    )
 
 
 _HANDLERS: dict[type, Any] = {
@@ -909,10 +933,15 @@ def _until_filled(tx: Tx, run: Run) -> list[Call]:
         return []
     if not any(row["client_order_id"] == run.awaited for row in _open_orders(tx, run)):
         return []
+    return _until_told(run, (run.awaited,))
+
+
+def _until_told(run: Run, about: tuple[str, ...]) -> list[Call]:
+    """Wait, but not for ever: what follows is then done with the book as it is."""
     now = clock.now()
     if run.waiting_until is None:
         run.waiting_until = now + FLAT_TIMEOUT
-    return [Wait(run.waiting_until)] if now < run.waiting_until else []
+    return [Wait(run.waiting_until, about)] if now < run.waiting_until else []
 
 
 def _defer(tx: Tx, run: Run) -> None:
@@ -981,13 +1010,13 @@ def _set_status(tx: Tx, row: Any, status: OrderStatus, now: datetime) -> None:
     tx.record(row["user_id"], "order:update", payloads.order({**row, "status": status.value}))
 
 
-def _wait(run: Run, code: str, words: str) -> list[Call]:
+def _wait(run: Run, code: str, words: str, about: tuple[str, ...]) -> list[Call]:
     now = clock.now()
     if run.waiting_until is None:
         run.waiting_until = now + FLAT_TIMEOUT
     if now >= run.waiting_until:
         return _fail(run, code, words)
-    return [Wait(run.waiting_until)]
+    return [Wait(run.waiting_until, about)]
 
 
 # Outcomes

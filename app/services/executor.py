@@ -353,13 +353,19 @@ class _Lane:
         answers = []
         for call in calls:
             if isinstance(call, Wait):
-                seconds = (call.until - clock.now()).total_seconds()
-                self.changed.wait(timeout=max(0.0, seconds))
-                self._stop_here()
-                self.changed.clear()
+                self._wait(broker, ref, call)
             else:
                 answers.append(_send(broker, ref, call))
         return answers
+
+    def _wait(self, broker: Broker, ref: AccountRef, call: Wait) -> None:
+        """Until something is told, or it is time to ask."""
+        seconds = (call.until - clock.now()).total_seconds()
+        is_told = self.changed.wait(timeout=max(0.0, min(seconds, reconcile.PAUSE_S)))
+        self._stop_here()
+        self.changed.clear()
+        if call.about and not is_told:
+            reconcile.settle(broker, ref, call.about)
 
 
 def _send(broker: Broker, ref: AccountRef, call: Place | PlaceOco | Cancel) -> Answer:

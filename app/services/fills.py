@@ -92,6 +92,7 @@ _UPDATE_ORDER = Prepared(
         acknowledged_at=bindparam("to_acknowledged"),
         finished_at=bindparam("to_finished"),
         reported_at=bindparam("to_reported"),
+        reported_filled=bindparam("to_reported_filled"),
         updated_at=bindparam("at"),
     )
 )
@@ -417,7 +418,7 @@ def _take_state(row: dict[str, Any], order: BrokerOrder) -> None:
     row["broker_order_id"] = order.broker_order_id
     if row["reported_at"] is not None and order.at < row["reported_at"]:
         return
-    row["reported_at"] = order.at
+    row["reported_at"], row["reported_filled"] = order.at, order.filled_quantity
     if order.quantity > 0:
         row["quantity"] = order.quantity  # legs follow partial fills
     has_price = order.limit_price is not None or order.stop_price is not None
@@ -457,7 +458,7 @@ def _store_orders(
             row["acknowledged_at"] = now
         if status in TERMINAL and row["finished_at"] is None:
             row["finished_at"] = now
-        if {**before[row["id"]], "reported_at": row["reported_at"]} == row:
+        if {**before[row["id"]], **{name: row[name] for name in _REPORTED}} == row:
             continue
         tx.record(account.user_id, "order:update", payloads.order(row))
         if status is OrderStatus.REJECTED:
@@ -476,6 +477,10 @@ def _store_orders(
             _UPDATE_ORDER.run(tx.conn, _columns(row, now))
 
 
+_REPORTED = ("reported_at", "reported_filled")
+"""What is ours alone: a change of it is no news."""
+
+
 def _columns(row: dict[str, Any], now: datetime) -> dict[str, Any]:
     return {
         "of_id": row["id"],
@@ -490,6 +495,7 @@ def _columns(row: dict[str, Any], now: datetime) -> dict[str, Any]:
         "to_acknowledged": row["acknowledged_at"],
         "to_finished": row["finished_at"],
         "to_reported": row["reported_at"],
+        "to_reported_filled": row["reported_filled"],
         "at": now,
     }
 

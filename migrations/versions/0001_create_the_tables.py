@@ -774,6 +774,7 @@ def upgrade() -> None:
         sa.Column("acknowledged_at", types.UTCDateTime(timezone=True), nullable=True),
         sa.Column("finished_at", types.UTCDateTime(timezone=True), nullable=True),
         sa.Column("reported_at", types.UTCDateTime(timezone=True), nullable=True),
+        sa.Column("reported_filled", types.Exact(), nullable=True),
         sa.Column("created_at", types.UTCDateTime(timezone=True), nullable=False),
         sa.Column("updated_at", types.UTCDateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(

@@ -631,6 +631,38 @@ def test_a_part_that_filled_while_the_entry_was_cancelled_is_closed(
     assert in_sync(setup, fake)
 
 
+def test_what_an_entry_filled_before_its_cancel_is_asked_for_where_nobody_told_it(
+    desk: Desk, fake: FakeBroker
+) -> None:
+    setup = desk.setup("fake", entry_quantity="3", entry_order="limit", **BRACKET)
+    setup.alert("buy", price="20000")
+    entry = setup.order("entry").client_order_id
+    fake.fill(setup.account.id, entry, 1)
+    fake.before_cancel = lambda: fake.fill(setup.account.id, entry, 1, tell=False)
+
+    setup.alert("close")
+
+    assert setup.net() == 0
+    assert setup.order("entry").status == "cancelled"
+    assert setup.order("exit").quantity == 2
+    assert in_sync(setup, fake)
+
+
+def test_a_market_exit_whose_fill_is_never_told_is_asked_for(desk: Desk, fake: FakeBroker) -> None:
+    setup = desk.setup("fake")
+    setup.alert("buy")
+    fake.script.append(Does.REST)
+
+    setup.alert("close", wait=False)
+    wait_until(lambda: len(fake.sent) == 2)
+    wait_until(lambda: setup.order("exit").status == "working")
+    fake.fill(setup.account.id, fake.sent[-1], tell=False)
+    desk.settle()
+
+    assert setup.net() == 0
+    assert setup.statuses()[-1] == ("exit", "filled")
+
+
 def test_legs_follow_partial_fills(desk: Desk, fake: FakeBroker) -> None:
     setup = desk.setup("fake", entry_quantity="3", entry_order="limit", **BRACKET)
     setup.alert("buy", price="20000")
