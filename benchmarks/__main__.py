@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from benchmarks import idle, intake, latency, live, matching, paper, pipeline, restart, slow_broker
+from benchmarks import idle, intake, latency, live, matching, pipeline, restart, slow_broker
 from benchmarks.stage import ROOT
 
 Figures = dict[str, float]
@@ -26,7 +26,6 @@ BENCHMARKS: dict[str, Callable[[], Figures]] = {
     "matching": matching.main,
     "idle": idle.main,
     "restart": restart.main,
-    "paper": paper.main,
 }
 
 Say = Callable[[Figures], str]

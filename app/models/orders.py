@@ -22,7 +22,9 @@ OPEN_STATUSES = (
     "unknown",
     "inactive",
 )
-IS_OPEN = text("status IN ('" + "', '".join(OPEN_STATUSES) + "')")
+_OPEN = "status IN ('" + "', '".join(OPEN_STATUSES) + "')"
+IS_OPEN = text("orders." + _OPEN)
+"""To the letter as in the partial index, which is not used for a condition with parameters."""
 
 
 class Order(Stamped, Model):
@@ -68,9 +70,9 @@ class Order(Stamped, Model):
         Index(
             "ix_orders_open",
             "account_id",
-            "contract",
-            sqlite_where=IS_OPEN,
-            postgresql_where=IS_OPEN,
+            "trader_id",
+            sqlite_where=text(_OPEN),
+            postgresql_where=text(_OPEN),
         ),
         Index("ix_orders_trader_id_id", "trader_id", "id"),
     )
@@ -205,4 +207,11 @@ class RecordedPosition(Stamped, Model):
             postgresql_where=text("closed_at IS NULL"),
         ),
         Index("ix_recorded_positions_user_id_closed_at", "user_id", "closed_at"),
+        Index(
+            "ix_recorded_positions_open",
+            "account_id",
+            "contract",
+            sqlite_where=text("closed_at IS NULL"),
+            postgresql_where=text("closed_at IS NULL"),
+        ),
     )

@@ -17,6 +17,8 @@ from app.models.base import Model, Stamped
 from app.models.types import BigId, Exact, Money
 
 _IS_OPEN = text("status IN ('inactive', 'working', 'triggered', 'partially_filled')")
+IS_OPEN = text("paper_orders." + _IS_OPEN.text)
+"""To the letter as in the partial index, which is not used for a condition with parameters."""
 
 
 class PaperAccountRow(Stamped, Model):

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.models.base import Model, Stamped
 from app.models.types import BigId
 
-UNFINISHED = text("status IN ('pending', 'running')")
+UNFINISHED = text("executions.status IN ('pending', 'running')")
+"""To the letter as in the partial index, which is not used for a condition with parameters."""
 
 
 class Signal(Stamped, Model):
@@ -99,7 +100,7 @@ class Execution(Stamped, Model):
             "ix_executions_unfinished",
             "account_id",
             "id",
-            sqlite_where=UNFINISHED,
-            postgresql_where=UNFINISHED,
+            sqlite_where=text("status IN ('pending', 'running')"),
+            postgresql_where=text("status IN ('pending', 'running')"),
         ),
     )

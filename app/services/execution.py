@@ -58,6 +58,7 @@ from app.models.bulk import BulkInsert
 from app.models.engine import reserve_ids
 from app.models.orders import IS_OPEN
 from app.models.prepared import Prepared
+from app.models.signals import UNFINISHED
 from app.models.types import canonical
 from app.services import context as contexts
 from app.services import fills, journal, payloads
@@ -123,7 +124,7 @@ _NEXT = Prepared(
     .join(Account, Account.id == Trader.account_id)
     .where(
         _EXECUTIONS.c.account_id == bindparam("account"),
-        or_(_EXECUTIONS.c.status == "pending", _EXECUTIONS.c.status == "running"),
+        UNFINISHED,
         or_(_EXECUTIONS.c.due_at.is_(None), _EXECUTIONS.c.due_at <= bindparam("now")),
     )
     .order_by(_EXECUTIONS.c.id)

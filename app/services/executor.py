@@ -29,6 +29,8 @@ from app.domain.trading import Origin
 from app.extensions import ownership, writer
 from app.models import Account, Execution, Lane, Order
 from app.models.base import table
+from app.models.orders import IS_OPEN
+from app.models.signals import UNFINISHED
 from app.services import execution, reconcile
 from app.services.context import BrokerState, QuoteOf, Subject
 from app.services.execution import Answer, Call, Cancel, Place, PlaceOco, Run, Wait
@@ -44,13 +46,11 @@ _LOOKS = 3
 """How often to compare an account with its books before a difference is believed."""
 _LANES = table(Lane)
 _EXECUTIONS = table(Execution)
-_UNFINISHED = (
-    select(Execution.account_id).distinct().where(Execution.status.in_(("pending", "running")))
-)
+_UNFINISHED = select(Execution.account_id).distinct().where(UNFINISHED)
 _UNSETTLED = (
     select(Order.account_id)
     .distinct()
-    .where(Order.status.in_(("submitting", "unknown", "cancel_pending")))
+    .where(IS_OPEN, Order.status.in_(("submitting", "unknown", "cancel_pending")))
 )
 
 
@@ -465,7 +465,7 @@ def _release(tx: Tx, account_id: int) -> bool:
         select(_EXECUTIONS.c.id)
         .where(
             _EXECUTIONS.c.account_id == account_id,
-            _EXECUTIONS.c.status.in_(("pending", "running")),
+            UNFINISHED,
         )
         .exists()
     )

@@ -682,6 +682,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("recorded_positions", schema=None) as batch_op:
         batch_op.create_index(
+            "ix_recorded_positions_open",
+            ["account_id", "contract"],
+            unique=False,
+            sqlite_where=sa.text("closed_at IS NULL"),
+            postgresql_where=sa.text("closed_at IS NULL"),
+        )
+        batch_op.create_index(
             batch_op.f("ix_recorded_positions_strategy_id"), ["strategy_id"], unique=False
         )
         batch_op.create_index(
@@ -800,7 +807,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_orders_execution_id"), ["execution_id"], unique=False)
         batch_op.create_index(
             "ix_orders_open",
-            ["account_id", "contract"],
+            ["account_id", "trader_id"],
             unique=False,
             sqlite_where=sa.text(
                 "status IN ('created', 'submitting', 'working', 'triggered', 'partially_filled', 'cancel_pending', 'unknown', 'inactive')"
@@ -946,6 +953,11 @@ def downgrade() -> None:
         )
         batch_op.drop_index("ix_recorded_positions_user_id_closed_at")
         batch_op.drop_index(batch_op.f("ix_recorded_positions_strategy_id"))
+        batch_op.drop_index(
+            "ix_recorded_positions_open",
+            sqlite_where=sa.text("closed_at IS NULL"),
+            postgresql_where=sa.text("closed_at IS NULL"),
+        )
 
     op.drop_table("recorded_positions")
     with op.batch_alter_table("executions", schema=None) as batch_op:

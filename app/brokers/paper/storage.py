@@ -20,7 +20,6 @@ from app.domain.matching import (
     PaperPosition,
     Step,
 )
-from app.domain.matching.records import OPEN_STATUSES
 from app.domain.trading import OrderRole, OrderStatus, OrderType, Origin, Side, TimeInForce
 from app.models import (
     Account,
@@ -32,6 +31,7 @@ from app.models import (
 )
 from app.models.base import table
 from app.models.bulk import BulkInsert
+from app.models.paper import IS_OPEN
 from app.models.prepared import Prepared
 from app.transactions import Tx
 
@@ -70,7 +70,6 @@ _CHANGING = (
     "reason",
     "updated_at",
 )
-_OPEN = tuple(sorted(status.value for status in OPEN_STATUSES))
 
 _SAVED = ("cash", "reserved", "next_number", "told_number", "updated_at")
 _SAVE_ACCOUNT = Prepared(
@@ -105,7 +104,7 @@ _ACCOUNT = select(_ACCOUNTS).where(_ACCOUNTS.c.account_id == bindparam("account"
 _POSITIONS_OF = select(_POSITIONS).where(_POSITIONS.c.account_id == bindparam("account"))
 _OPEN_ORDERS_OF = (
     select(_ORDERS)
-    .where(_ORDERS.c.account_id == bindparam("account"), _ORDERS.c.status.in_(_OPEN))
+    .where(_ORDERS.c.account_id == bindparam("account"), IS_OPEN)
     .order_by(_ORDERS.c.number)
 )
 _ORDERS_NAMED = (
@@ -146,9 +145,7 @@ _WITH_OPEN_ORDERS = (
     )
     .join(_OWNERS, _OWNERS.c.id == _ACCOUNTS.c.account_id)
     .where(
-        select(_ORDERS.c.id)
-        .where(_ORDERS.c.account_id == _ACCOUNTS.c.account_id, _ORDERS.c.status.in_(_OPEN))
-        .exists()
+        select(_ORDERS.c.id).where(_ORDERS.c.account_id == _ACCOUNTS.c.account_id, IS_OPEN).exists()
     )
     .order_by(_ACCOUNTS.c.account_id)
 )
