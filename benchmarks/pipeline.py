@@ -55,8 +55,8 @@ def main() -> dict[str, float]:
         }
     print(
         f"pipeline: {figures['accepted']:.0f} stored and {figures['executed']:.0f} executed of "
-        f"{RATE * SECONDS} (reach all; {figures['swapped']:.0f} had nothing to do, since two alerts "
-        f"changed places on the way), answer p99 {figures['p99']:.1f} ms (reach 20; floor "
+        f"{RATE * SECONDS} (reach all; {figures['swapped']:.0f} had nothing to do, since two "
+        f"alerts changed places on the way), answer p99 {figures['p99']:.1f} ms (reach 20; floor "
         f"{figures['floor']:.1f}), done {figures['after']:.1f} s after the last (reach 2)"
     )
     return figures
