@@ -192,11 +192,21 @@ def test_what_was_raised_is_in_the_log_under_the_request_id(
     client: FlaskClient, raises: Raises, caplog: pytest.LogCaptureFixture
 ) -> None:
     raises.error = ZeroDivisionError("for the log")
+    ids: list[str | None] = []
+
+    def note(_record: logging.LogRecord) -> bool:
+        ids.append(log.current_request_id())
+        return True
+
+    caplog.handler.addFilter(note)
 
     client.get("/readyz", headers={"X-Request-ID": "r-77"})
 
-    record = next(r for r in caplog.records if r.exc_info)
+    place = next(n for n, r in enumerate(caplog.records) if r.exc_info)
+    record = caplog.records[place]
     assert record.levelno == logging.ERROR
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], ZeroDivisionError)
-    assert log.current_request_id() == "r-77"
+    assert ids[place - len(caplog.records)] == "r-77"
+    assert log.current_request_id() is None
+    caplog.handler.removeFilter(note)
