@@ -52,8 +52,8 @@ _WHAT: dict[str, tuple[str, str, Say, Say]] = {
         "200 distinct alerts/s for 30 s, alternating sides, one lane",
         "6,000 stored and executed, answer p99 < 20 ms, done < 2 s after the last",
         lambda f: (
-            f"**{f['accepted']:,.0f}** stored, **{f['executed']:,.0f}** carried out ({f['swapped']:,.0f} "
-            f"of them skipped: two alerts changed places), "
+            f"**{f['accepted']:,.0f}** stored, **{f['executed']:,.0f}** carried out "
+            f"({f['swapped']:,.0f} of them skipped: two alerts changed places), "
             f"p99 **{f['p99']:.1f} ms**, done {f['after']:.1f} s after the last"
         ),
         lambda f: f"p99 {f['floor']:.1f} ms: empty view at that rate",
