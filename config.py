@@ -40,6 +40,18 @@ class Config:
     """A step of the pipeline at which the process kills itself; set only by the fault tests."""
     paper_latency_s: float = 0.0
     """Artificial answer time of the paper broker, to try the app against a slow broker."""
+    recorder_interval_s: int = 60
+    tradovate_demo_url: str = "https://demo.tradovateapi.com/v1"
+    tradovate_live_url: str = "https://live.tradovateapi.com/v1"
+    tradovate_demo_ws_url: str = "wss://demo.tradovateapi.com/v1/websocket"
+    tradovate_live_ws_url: str = "wss://live.tradovateapi.com/v1/websocket"
+    tradovate_md_ws_url: str = "wss://md.tradovateapi.com/v1/websocket"
+    tradovate_oauth_url: str = "https://trader.tradovate.com/oauth"
+    tradovate_client_id: str | None = None
+    """Our own application at the broker; without it only log-ins with a key of their own work."""
+    tradovate_client_secret: str | None = field(default=None, repr=False)
+    tradovate_settling_s: float = 15.0
+    """How long after the call an order may still turn up, so that its absence is no proof."""
 
     @property
     def is_embedded(self) -> bool:
@@ -81,7 +93,38 @@ def load(environ: dict[str, str] | None = None) -> Config:
         bcrypt_rounds=_integer(values, "BCRYPT_ROUNDS", 12, 4, 16),
         fault_point=values.get("FAULT_POINT") or None,
         paper_latency_s=_integer(values, "PAPER_LATENCY_MS", 0, 0, 60_000) / 1000,
+        recorder_interval_s=_integer(values, "RECORDER_INTERVAL", 60, 1, 300),
+        tradovate_client_id=values.get("TRADOVATE_CLIENT_ID") or None,
+        tradovate_client_secret=values.get("TRADOVATE_CLIENT_SECRET") or None,
+        tradovate_settling_s=_integer(values, "TRADOVATE_SETTLING_MS", 15_000, 0, 60_000) / 1000,
+        **_tradovate_urls(values),
     )
+
+
+def _tradovate_urls(values: dict[str, str]) -> dict[str, str]:
+    """Those that are given; plain ``http`` and ``ws`` only on this machine, for the simulator."""
+    urls = {}
+    for name, schemes in _TRADOVATE_URLS.items():
+        text = (values.get(name) or "").rstrip("/")
+        if not text:
+            continue
+        scheme, _, rest = text.partition("://")
+        is_plain = scheme == schemes[1]
+        if scheme not in schemes or (is_plain and not _LOOPBACK.match(rest)):
+            raise ConfigError(f"{name}: expected {schemes[0]}://...")
+        urls[name.lower()] = text
+    return urls
+
+
+_TRADOVATE_URLS = {
+    "TRADOVATE_DEMO_URL": ("https", "http"),
+    "TRADOVATE_LIVE_URL": ("https", "http"),
+    "TRADOVATE_DEMO_WS_URL": ("wss", "ws"),
+    "TRADOVATE_LIVE_WS_URL": ("wss", "ws"),
+    "TRADOVATE_MD_WS_URL": ("wss", "ws"),
+    "TRADOVATE_OAUTH_URL": ("https", "http"),
+}
+_LOOPBACK = re.compile(r"(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d+)?(/|$)")
 
 
 def _environment() -> dict[str, str]:

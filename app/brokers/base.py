@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Protocol
 
 from app.domain.trading import (
@@ -15,6 +16,7 @@ from app.domain.trading import (
     BrokerPosition,
     BrokerReport,
     OrderTicket,
+    SoughtOrder,
 )
 
 
@@ -27,6 +29,7 @@ class AccountRef:
     broker: str
     environment: str
     broker_account_id: str | None = None
+    login_id: int | None = None
 
 
 Listener = Callable[[AccountRef, BrokerReport], None]
@@ -56,13 +59,45 @@ class Broker(Protocol):
         ids."""
         ...
 
-    def cancel_order(self, account: AccountRef, client_order_id: str) -> BrokerReport:
+    def cancel_order(
+        self, account: AccountRef, client_order_id: str, *, broker_order_id: str | None = None
+    ) -> BrokerReport:
         """Cancel; the report says what the order is now. ``BrokerRefused`` with code
-        ``not_open`` if it had already ended, ``not_found`` if the broker does not know it."""
+        ``not_open`` if it had already ended, ``not_found`` if the broker does not know it.
+        ``broker_order_id``: the broker's own id, where it is known."""
         ...
 
-    def find_order(self, account: AccountRef, client_order_id: str) -> BrokerOrder | None:
-        """The order of that client order id, or None as proof that the broker has none."""
+    def modify_order(
+        self,
+        account: AccountRef,
+        client_order_id: str,
+        *,
+        quantity: Decimal,
+        limit_price: Decimal | None = None,
+        stop_price: Decimal | None = None,
+        broker_order_id: str | None = None,
+    ) -> BrokerReport:
+        """Give a resting order these terms, all of them. Refusals as for ``cancel_order``."""
+        ...
+
+    def find_order(
+        self, account: AccountRef, client_order_id: str, *, sought: SoughtOrder | None = None
+    ) -> BrokerOrder | None:
+        """The order of that client order id, or None: the broker has none as far as it says now
+        (``reconcile`` knows how long after the call that is no proof)."""
+        ...
+
+    def snapshot(self, account: AccountRef) -> BrokerReport:
+        """Everything open on the account, read from the broker now (``is_complete``)."""
+        ...
+
+    def flatten(self, account: AccountRef) -> None:
+        """Cancel what works and close what is held on the account, whoever sent it, and return
+        when the broker says that nothing is left.
+
+        Raises:
+            BrokerUnavailable: it could not be shown that nothing is left.
+        """
         ...
 
     def working_orders(self, account: AccountRef) -> list[BrokerOrder]: ...

@@ -167,28 +167,59 @@ class BrokerOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class BrokerReport:
-    """What became known in one answer or one push: orders' states and fills, in any number."""
-
-    orders: tuple[BrokerOrder, ...] = ()
-    fills: tuple[BrokerFill, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class BrokerPosition:
+    """A net position. ``at``: the broker's time of it; an older one changes nothing."""
+
     contract: str
     net_pos: Decimal
     avg_price: Decimal | None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerBalance:
-    """Account money in ``currency``. ``equity`` = cash + open P&L; ``reserved`` is part of cash."""
+    """Account money in ``currency``. ``equity`` = cash + open P&L; ``reserved`` is part of cash.
+    ``at``: the broker's time of it."""
 
     currency: str
     cash: Decimal
     reserved: Decimal
     equity: Decimal
+    realized_today: Decimal | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerReport:
+    """What became known in one answer or one push, in any number.
+
+    ``orders`` with no ``client_order_id`` are not ours. ``is_complete``: every order that may
+    still fill and every position that is not flat is in here, so what is missing has ended.
+    """
+
+    orders: tuple[BrokerOrder, ...] = ()
+    fills: tuple[BrokerFill, ...] = ()
+    positions: tuple[BrokerPosition, ...] = ()
+    balance: BrokerBalance | None = None
+    is_complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SoughtOrder:
+    """What we know of an order that is looked for. A broker that cannot be asked for our id
+    matches by it; ``taken`` are the broker's ids of our other orders, which it is not."""
+
+    client_order_id: str
+    broker_order_id: str | None
+    contract: str
+    side: Side
+    quantity: Decimal
+    order_type: OrderType
+    limit_price: Decimal | None
+    stop_price: Decimal | None
+    sent_at: datetime
+    parent_client_order_id: str | None = None
+    taken: frozenset[str] = frozenset()
 
 
 class PositionSide(StrEnum):

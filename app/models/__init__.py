@@ -3,6 +3,8 @@
 from app.models.accounts import Account, Boot, Lane
 from app.models.base import db
 from app.models.events import Event, EventSeq
+from app.models.live import ExternalOrder, LiveBalance, LivePosition
+from app.models.logins import BrokerLogin
 from app.models.orders import Book, Fill, Order, RecordedPosition, Trade
 from app.models.paper import (
     PaperAccountRow,
@@ -22,12 +24,16 @@ __all__ = [
     "AuditEntry",
     "Book",
     "Boot",
+    "BrokerLogin",
     "Event",
     "EventSeq",
     "Execution",
+    "ExternalOrder",
     "Fill",
     "IdempotencyKey",
     "Lane",
+    "LiveBalance",
+    "LivePosition",
     "Order",
     "PaperAccountRow",
     "PaperFillRow",

@@ -21,12 +21,16 @@ class Account(Stamped, Model):
     name: Mapped[str] = mapped_column(String(80))
     broker: Mapped[str] = mapped_column(String(40))
     environment: Mapped[str] = mapped_column(String(4))
+    login_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("broker_logins.id"), index=True)
+    """Whose session it is reached by; none on paper."""
     broker_account_id: Mapped[str | None] = mapped_column(String(80))
     currency: Mapped[str] = mapped_column(String(8), default="USD")
     status: Mapped[str] = mapped_column(String(12), default="connected")
     last_error: Mapped[str | None] = mapped_column(String(500))
     kill_switch: Mapped[bool] = mapped_column(default=False)
     out_of_sync_since: Mapped[datetime | None]
+    sync_note: Mapped[str | None] = mapped_column(String(500))
+    """What differs from the broker, in words, while out of sync."""
     deleted_at: Mapped[datetime | None]
 
     @property

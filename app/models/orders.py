@@ -75,6 +75,7 @@ class Order(Stamped, Model):
             postgresql_where=text(_OPEN),
         ),
         Index("ix_orders_trader_id_id", "trader_id", "id"),
+        Index("ix_orders_account_id_broker_order_id", "account_id", "broker_order_id"),
     )
 
 
@@ -88,6 +89,8 @@ class Fill(Stamped, Model):
     account_id: Mapped[int] = mapped_column(BigId, ForeignKey("accounts.id"))
     order_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("orders.id"), index=True)
     trader_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("traders.id"))
+    strategy_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("strategies.id"))
+    """Whose book it moved: the trader's strategy, or the recorder that watches the account."""
     broker_fill_id: Mapped[str] = mapped_column(String(80))
     contract: Mapped[str] = mapped_column(String(40))
     side: Mapped[str] = mapped_column(String(4))
@@ -105,8 +108,9 @@ class Fill(Stamped, Model):
 
 
 class Book(Stamped, Model):
-    """What one trader holds in one contract, kept from our own fills. ``trader_id`` empty: the
-    account's manual book. ``trip`` holds the sums of the open round trip (decimal text)."""
+    """What one trader holds in one contract, kept from our own fills. ``trader_id`` empty: what
+    was traded there without us, of the recorder that watches it (``strategy_id``) or of nobody.
+    ``trip`` holds the sums of the open round trip (decimal text)."""
 
     __tablename__ = "books"
 
@@ -137,8 +141,17 @@ class Book(Stamped, Model):
             "account_id",
             "contract",
             unique=True,
-            sqlite_where=text("trader_id IS NULL"),
-            postgresql_where=text("trader_id IS NULL"),
+            sqlite_where=text("trader_id IS NULL AND strategy_id IS NULL"),
+            postgresql_where=text("trader_id IS NULL AND strategy_id IS NULL"),
+        ),
+        Index(
+            "uq_books_account_id_contract_recorder",
+            "account_id",
+            "contract",
+            "strategy_id",
+            unique=True,
+            sqlite_where=text("trader_id IS NULL AND strategy_id IS NOT NULL"),
+            postgresql_where=text("trader_id IS NULL AND strategy_id IS NOT NULL"),
         ),
     )
 
