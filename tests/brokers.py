@@ -35,6 +35,7 @@ from app.domain.trading import (
     OrderTicket,
     OrderType,
     Side,
+    SoughtOrder,
 )
 from app.transactions import Writer
 
@@ -104,6 +105,8 @@ class FakeBroker:
         """Whether fills carry our client order id, or only the broker's own."""
         self.sent: list[str] = []
         self.cancels: list[str] = []
+        self.modified: list[tuple[str, Decimal, Decimal | None]] = []
+        self.sought: dict[str, SoughtOrder] = {}
         self.calls: Counter[str] = Counter()
         self.release = Event()
         self.before_cancel: Callable[[], object] | None = None
@@ -162,7 +165,9 @@ class FakeBroker:
                 order.status, order.reason = OrderStatus.REJECTED, "stop_in_market"
         return self._answer(account, does, orders, [])
 
-    def cancel_order(self, account: AccountRef, client_order_id: str) -> BrokerReport:
+    def cancel_order(
+        self, account: AccountRef, client_order_id: str, *, broker_order_id: str | None = None
+    ) -> BrokerReport:
         self._enter("cancel_order", account)
         self.cancels.append(client_order_id)
         if self.before_cancel is not None:
@@ -181,8 +186,68 @@ class FakeBroker:
             return self._report(account, [order])
         return self._answer(account, does, self._cancel(account, order), [])
 
-    def find_order(self, account: AccountRef, client_order_id: str) -> BrokerOrder | None:
+    def modify_order(
+        self,
+        account: AccountRef,
+        client_order_id: str,
+        *,
+        quantity: Decimal,
+        limit_price: Decimal | None = None,
+        stop_price: Decimal | None = None,
+        broker_order_id: str | None = None,
+    ) -> BrokerReport:
+        self._enter("modify_order", account)
+        self.modified.append((client_order_id, quantity, limit_price or stop_price))
+        order = self._orders.get(account.id, {}).get(client_order_id)
+        if order is None:
+            raise BrokerRefused("no such order", code="not_found")
+        if order.status in _ENDED:
+            raise BrokerRefused("it has ended", code="not_open")
+        does = self._next()
+        if does is Does.NEVER_ARRIVE:
+            raise BrokerUnavailable("timed out")
+        if does is Does.REFUSE:
+            raise BrokerRefused("not changed", code="modify_refused")
+        order.ticket = replace(
+            order.ticket, quantity=quantity, limit_price=limit_price, stop_price=stop_price
+        )
+        order.at = clock.now()
+        return self._answer(account, does, [order], [])
+
+    def snapshot(self, account: AccountRef) -> BrokerReport:
+        self._enter("snapshot", account)
+        if self.is_mute:
+            raise BrokerUnavailable("timed out")
+        held = {c: n for c, n in self.held(account.id).items() if n}
+        return BrokerReport(
+            orders=tuple(
+                self._state(o)
+                for o in self._orders.get(account.id, {}).values()
+                if o.status not in _ENDED
+            ),
+            positions=tuple(BrokerPosition(c, n, self.price, clock.now()) for c, n in held.items()),
+            balance=BrokerBalance("USD", Decimal(10_000), ZERO, Decimal(10_000)),
+            is_complete=True,
+        )
+
+    def flatten(self, account: AccountRef) -> None:
+        self._enter("flatten", account)
+        if self.is_mute:
+            raise BrokerUnavailable("timed out")
+        for order in list(self._orders.get(account.id, {}).values()):
+            if order.status not in _ENDED:
+                self._cancel(account, order)
+        for contract, net in self.held(account.id).items():
+            if net:
+                side = Side.SELL if net > 0 else Side.BUY
+                self.trade_by_hand(account, contract, side, int(abs(net)))
+
+    def find_order(
+        self, account: AccountRef, client_order_id: str, *, sought: SoughtOrder | None = None
+    ) -> BrokerOrder | None:
         self._enter("find_order", account)
+        if sought is not None:
+            self.sought[client_order_id] = sought
         if self.is_mute:
             raise BrokerUnavailable("timed out")
         if self.unknown_for:

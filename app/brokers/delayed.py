@@ -29,9 +29,11 @@ class DelayedBroker:
         gevent.sleep(self._seconds)
         return self._broker.place_oco(account, first, second, ids=ids)
 
-    def cancel_order(self, account: AccountRef, client_order_id: str) -> BrokerReport:
+    def cancel_order(
+        self, account: AccountRef, client_order_id: str, *, broker_order_id: str | None = None
+    ) -> BrokerReport:
         gevent.sleep(self._seconds)
-        return self._broker.cancel_order(account, client_order_id)
+        return self._broker.cancel_order(account, client_order_id, broker_order_id=broker_order_id)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)

@@ -40,6 +40,7 @@ def ref(account: Account) -> AccountRef:
         broker=account.broker,
         environment=account.environment,
         broker_account_id=account.broker_account_id,
+        login_id=account.login_id,
     )
 
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 import logging
 from collections import defaultdict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from uuid import uuid4
 
 import gevent
 from gevent.event import Event
@@ -45,7 +47,10 @@ from app.domain.trading import (
     BrokerPosition,
     BrokerReport,
     OrderTicket,
+    Origin,
     Quote,
+    Side,
+    SoughtOrder,
 )
 from app.marketdata.base import Feed
 from app.transactions import Tx, Writer
@@ -131,18 +136,47 @@ class PaperBroker:
 
         return self._submit(account, verb, ids)
 
-    def cancel_order(self, account: AccountRef, client_order_id: str) -> BrokerReport:
+    def cancel_order(
+        self, account: AccountRef, client_order_id: str, *, broker_order_id: str | None = None
+    ) -> BrokerReport:
         try:
             step = self._call(
                 account, lambda now: self._engine.cancel(account.id, client_order_id, now=now)
             )
         except BrokerRefused as e:
-            if e.code == "not_found" and self.find_order(account, client_order_id) is not None:
-                raise BrokerRefused("The order has ended already", code="not_open") from e
-            raise
+            raise self._as_ended(account, client_order_id, e) from e
         return report_of(step)
 
-    def find_order(self, account: AccountRef, client_order_id: str) -> BrokerOrder | None:
+    def modify_order(
+        self,
+        account: AccountRef,
+        client_order_id: str,
+        *,
+        quantity: Decimal,
+        limit_price: Decimal | None = None,
+        stop_price: Decimal | None = None,
+        broker_order_id: str | None = None,
+    ) -> BrokerReport:
+        def verb(now: datetime) -> Step:
+            order = self._engine.find(account.id, client_order_id)
+            return self._engine.replace(
+                account.id,
+                client_order_id,
+                now=now,
+                quote=self._quote(order.contract) if order is not None else None,
+                quantity=quantity,
+                limit_price=limit_price,
+                stop_price=stop_price,
+            )
+
+        try:
+            return report_of(self._call(account, verb))
+        except BrokerRefused as e:
+            raise self._as_ended(account, client_order_id, e) from e
+
+    def find_order(
+        self, account: AccountRef, client_order_id: str, *, sought: SoughtOrder | None = None
+    ) -> BrokerOrder | None:
         with self._writer.read() as connection:
             found = storage.orders_named(connection, account.id, (client_order_id,))
         return broker_order(found[0]) if found else None
@@ -170,8 +204,49 @@ class PaperBroker:
         open_pnl = sum((self._open_pnl(state.currency, p) for p in held), Decimal(0))
         return BrokerBalance(state.currency, state.cash, state.reserved, state.cash + open_pnl)
 
+    def snapshot(self, account: AccountRef) -> BrokerReport:
+        with self._writer.read() as connection:
+            orders = storage.open_orders(connection, account.id)
+            held = storage.positions(connection, account.id)
+        return BrokerReport(
+            orders=tuple(map(broker_order, orders)),
+            positions=tuple(map(broker_position, held)),
+            balance=self.balance(account),
+            is_complete=True,
+        )
+
+    def flatten(self, account: AccountRef) -> None:
+        for order in self.working_orders(account):
+            with suppress(BrokerRefused):  # it ended meanwhile, perhaps with the one before it
+                self._tell_all(account, self.cancel_order(account, order.client_order_id or ""))
+        for position in self.positions(account):
+            side = Side.SELL if position.net_pos > 0 else Side.BUY
+            ticket = OrderTicket(
+                position.contract,
+                side,
+                abs(position.net_pos),
+                reduce_only=True,
+                origin=Origin.MANUAL,
+            )
+            self._tell_all(account, self.place_order(account, ticket, client_order_id=uuid4().hex))
+        left = [p.contract for p in self.positions(account) if p.net_pos]
+        if left or self.working_orders(account):
+            raise BrokerUnavailable(f"Still open: {', '.join(left) or 'working orders'}")
+
     def subscribe(self, listener: Listener) -> None:
         self._listeners.append(listener)
+
+    def _tell_all(self, account: AccountRef, told: BrokerReport) -> None:
+        for listener in self._listeners:
+            listener(account, told)
+
+    def _as_ended(
+        self, account: AccountRef, client_order_id: str, refused: BrokerRefused
+    ) -> BrokerRefused:
+        """The engine forgets orders that ended; the database does not."""
+        if refused.code == "not_found" and self.find_order(account, client_order_id) is not None:
+            return BrokerRefused("The order has ended already", code="not_open")
+        return refused
 
     # The pump
 
