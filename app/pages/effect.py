@@ -63,7 +63,7 @@ def of_buy(settings: StrategySettings, symbol: str | None) -> Effect:
     except Invalid as e:
         return Effect(problem=e.detail)
     instrument, contract = resolved.instrument, resolved.contract
-    quote = executor.quote_of(contract)
+    quote = executor.quote_of(None, contract)
     price = quote.ask if quote else None
     signal = Signal(action=Action.BUY, symbol=symbol, price=price)
     facts = context.facts_of(contract)

@@ -43,6 +43,7 @@ WHO = (
     Account.broker,
     Account.environment,
     Account.broker_account_id,
+    Account.login_id,
     Account.status.label("account_status"),
     Account.kill_switch,
     Account.deleted_at.label("account_deleted_at"),
@@ -66,6 +67,7 @@ _ACCOUNT = select(
     Account.broker,
     Account.environment,
     Account.broker_account_id,
+    Account.login_id,
     Account.status.label("account_status"),
     Account.kill_switch,
     Account.deleted_at.label("account_deleted_at"),
@@ -114,7 +116,9 @@ class ContractFacts:
 _DEFAULTS = effective(StrategySettings())
 NEED_EQUITY = frozenset({Sizing.EQUITY_PERCENT, Sizing.RISK})
 
-QuoteOf = Callable[[str], Quote | None]
+QuoteOf = Callable[[AccountRef | None, str], Quote | None]
+"""The newest price of a contract as the account's own market has it; without an account, as any
+feed has it, for an example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +182,12 @@ def _subject(row: Any, settings: Effective) -> Subject:
         strategy_id=row.strategy_id,
         strategy_name=row.strategy_name,
         account=AccountRef(
-            row.account_id, row.user_id, row.broker, row.environment, row.broker_account_id
+            row.account_id,
+            row.user_id,
+            row.broker,
+            row.environment,
+            row.broker_account_id,
+            row.login_id,
         ),
         account_name=row.account_name,
         state=AccountState(is_enabled=is_usable, kill_switch=row.kill_switch),
@@ -230,7 +239,7 @@ def build(
         received_at=received_at,
         holdings=_holdings(held, subject, resolved, broker),
         orders=_working(conn, subject),
-        quote=quote_of(resolved.contract),
+        quote=quote_of(subject.account, resolved.contract),
         equity=broker.equity,
         account=subject.state,
     )

@@ -57,7 +57,7 @@ _UNSETTLED = (
 class Executor:
     def __init__(self) -> None:
         self._lanes: dict[int, _Lane] = {}
-        self._quote_of: QuoteOf = lambda _contract: None
+        self._quote_of: QuoteOf = lambda _account, _contract: None
         self._stopping = False
 
     def price_with(self, quote_of: QuoteOf) -> None:

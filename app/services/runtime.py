@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import cast
 
 from flask import Flask
@@ -12,7 +13,7 @@ from app.brokers import registry
 from app.brokers.base import AccountRef, Broker
 from app.brokers.delayed import DelayedBroker
 from app.brokers.paper import PaperBroker
-from app.domain.trading import BrokerReport
+from app.domain.trading import BrokerReport, Quote
 from app.extensions import db, dispatcher, lifecycle, ownership, writer
 from app.marketdata.simulated import SimulatedFeed
 from app.models import Boot
@@ -21,6 +22,7 @@ from app.services.executor import executor
 from app.transactions import Tx
 from config import Config
 
+PAPER = "paper"
 _PAPER = 1
 """The leader's lock of the one process that matches resting paper orders."""
 
@@ -46,11 +48,18 @@ def register(app: Flask) -> None:
         writer, feed, leads=lambda: ownership.lead(_PAPER), is_alone=config.is_embedded
     )
     paper.subscribe(take_in)
-    registry.register("paper", _as_configured(paper, config))
-    executor.price_with(lambda contract: feed.quote(contract) if feed.knows(contract) else None)
+    registry.register(PAPER, _as_configured(paper, config))
+    executor.price_with(partial(_simulated, feed))
     signals.wake_with(executor.wake)
     lifecycle.add("paper broker", paper.start, paper.stop)
     lifecycle.add("executor", executor.start, executor.stop)
+
+
+def _simulated(feed: SimulatedFeed, account: AccountRef | None, contract: str) -> Quote | None:
+    """Simulated prices are for paper: on a broker's account nothing is decided by them."""
+    if account is not None and account.broker != PAPER:
+        return None
+    return feed.quote(contract) if feed.knows(contract) else None
 
 
 def _as_configured(paper: PaperBroker, config: Config) -> Broker:
