@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.models import plain
 
@@ -191,6 +193,38 @@ def serialize(connection: Connection, name: str) -> None:
 
 
 _SERIALIZE = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+
+
+class LockHeld(RuntimeError):
+    """Another process held the lock for as long as was waited."""
+
+
+@contextmanager
+def exclusively(engine: Engine, name: str, wait_s: float) -> Iterator[None]:
+    """Hold the lock ``name`` among all processes on this database, without a transaction, so
+    that the network may be waited for meanwhile. Embedded there is no other process.
+
+    Raises:
+        LockHeld: nobody gave it up within ``wait_s`` seconds.
+    """
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    connection.detach()  # not the pool's any more: closing it ends the lock
+    try:
+        connection.execute(_LOCK_TIMEOUT, {"wait": f"{wait_s:.0f}s"})
+        try:
+            connection.execute(_LOCK_NAMED, {"name": name})
+        except OperationalError as e:
+            raise LockHeld(name) from e
+        yield
+    finally:
+        connection.close()
+
+
+_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', :wait, false)")
+_LOCK_NAMED = text("SELECT pg_advisory_lock(hashtextextended(:name, 0))")
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), default=_as_text)

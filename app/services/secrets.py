@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import os
 import secrets
 import string
@@ -29,6 +30,7 @@ class WrongKey(ValueError):
 
 class _Keeper:
     cipher: AESGCM | None = None
+    key: bytes = b""
 
 
 _keeper = _Keeper()
@@ -43,6 +45,7 @@ def bind(key: str) -> None:
     """Derive the process's key; ``key`` is the setting ``CREDENTIALS_KEY``."""
     derived = HKDF(hashes.SHA256(), 32, salt=None, info=b"just-trades credentials")
     _keeper.cipher = AESGCM(derived.derive(key.encode()))
+    _keeper.key = key.encode()
 
 
 def encrypt(plain: str, context: str) -> str:
@@ -71,6 +74,13 @@ def decrypt(text: str, context: str) -> str:
 def new_token() -> str:
     """26 characters of ``[a-z0-9]``, more than 128 bits."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(_TOKEN_LENGTH))
+
+
+def stable_token(context: str) -> str:
+    """32 characters of hex that nobody else can tell: the same ones for the same ``context``
+    under this key."""
+    _cipher()
+    return hmac.new(_keeper.key, context.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def hash_token(token: str) -> str:
