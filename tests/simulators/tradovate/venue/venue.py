@@ -1,0 +1,251 @@
+"""One world of the simulated broker: the parts joined, and what a test may do to them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from tests.simulators.tradovate.venue.library import Library
+from tests.simulators.tradovate.venue.lifecycle import Lifecycle
+from tests.simulators.tradovate.venue.linkage import Linkage
+from tests.simulators.tradovate.venue.matching import Matcher
+from tests.simulators.tradovate.venue.money import Ledger
+from tests.simulators.tradovate.venue.orders import OrderDesk
+from tests.simulators.tradovate.venue.queries import Queries
+from tests.simulators.tradovate.venue.store import Listener, Store
+from tests.simulators.tradovate.venue.switches import Switches
+from tests.simulators.tradovate.venue.users import User
+from tests.simulators.tradovate.venue.wire import Refused, Row, Violated, wire
+from tests.simulators.tradovate.venue.world import Account, LiveOrder, Quote, World
+
+SHAPES = ("2024", "2026")
+AVERAGES = ("fill_average", "fifo")
+FIRST_ID = 1_000
+OTHER_TERMINAL = 7
+"""The sender of what was traded by hand."""
+
+
+class Venue:
+    """Accounts, orders, positions and money of one world ("demo" or "live").
+
+    Synchronous and without a clock of its own. Give two worlds ``first_id`` far apart: all ids
+    come from one counter, so that an id of one world does not exist in the other. ``shapes``
+    is "2024" or "2026", ``average`` "fill_average" or "fifo" (see ``Ledger``).
+
+    ``call`` answers JSON-ready values and raises ``Http`` for what is not a 200. ``on_event``
+    is a list of callables ``(user_id, {"entityType", "eventType", "entity"})``, called in order
+    for every change in an account that the user sees, before ``call`` returns.
+
+    For tests: ``switches`` (see ``Switches``; ``switches.assign(name=value)``), ``set_price``,
+    ``tick``, ``fill_order``, ``release_fills``, ``release_commands``, ``manual_trade``,
+    ``manual_order``, ``manual_cancel``, ``set_risk``, ``set_limits``, ``close_account``,
+    ``share_account``, ``change_cash``, ``session_roll``, ``archive``, ``book``.
+    """
+
+    def __init__(
+        self,
+        *,
+        now: Callable[[], datetime],
+        shapes: str = "2026",
+        average: str = "fill_average",
+        seed: int = 1,
+        first_id: int = FIRST_ID,
+    ) -> None:
+        if shapes not in SHAPES or average not in AVERAGES:
+            raise ValueError(f"unknown shapes or average: {shapes}, {average}")
+        self.now = now
+        self.shapes = shapes
+        self.switches = Switches()
+        self.users: dict[int, User] = {}
+        self._random = random.Random(seed)
+        self._store = Store(first_id)
+        self.on_event: list[Listener] = self._store.listeners
+        self.library = Library(self._store, now())
+        self._world = World(now, self._store, self.library, self.switches, shapes, average)
+        self._ledger = Ledger(self._world)
+        self._lifecycle = Lifecycle(self._world, self._ledger)
+        self._matcher = Matcher(self._world, self._lifecycle)
+        Linkage(self._world, self._lifecycle)
+        self._desk = OrderDesk(self._world, self._lifecycle, self._matcher, self._ledger)
+        self._queries = Queries(self._world)
+        self._verbs: dict[str, Callable[[int, Any], Any]] = {
+            **self._desk.verbs,
+        }
+
+    def add_user(
+        self, name: str, password: str, *, user_id: int | None = None, **more: Any
+    ) -> User:
+        """A login; ``more`` are further fields of ``User``."""
+        user = User(user_id or self._store.new_id(), name, password, **more)
+        self.users[user.id] = user
+        self._store.add(
+            "user",
+            {
+                "id": user.id,
+                "name": name,
+                "timestamp": self._world.stamp(),
+                "email": user.email or f"{name}@example.com",
+                "status": user.status,
+            },
+        )
+        return user
+
+    def add_account(
+        self,
+        user: User | int,
+        name: str | None = None,
+        cash: Decimal | str | int = "100000",
+        *,
+        max_order_qty: int | None = None,
+        max_position: int | None = None,
+    ) -> Row:
+        """The Account entity of a new account that holds ``cash`` USD."""
+        user_id = user if isinstance(user, int) else user.id
+        account_id = self._store.new_id()
+        self._store.watch(account_id, user_id)
+        row: Row = {
+            "id": account_id,
+            "name": name or f"DEMO{account_id}",
+            "userId": user_id,
+            "accountType": "Customer",
+            "clearingHouseId": 1,
+            "riskCategoryId": 5,
+            "autoLiqProfileId": 1,
+            "marginAccountType": "Speculator",
+            "legalStatus": "Individual",
+            "timestamp": self._world.stamp(),
+        }
+        row |= {"restricted": False, "closed": False} if self._world.is_2026 else {"active": True}
+        self._store.add("account", row, account_id=account_id)
+        self._world.accounts[account_id] = Account(
+            account_id, row["name"], user_id, max_order_qty=max_order_qty, max_position=max_position
+        )
+        self._store.add(
+            "accountRiskStatus", {"id": account_id, "adminAction": "Normal"}, account_id=account_id
+        )
+        self._ledger.open_account(account_id, Decimal(cash))
+        return wire(row)
+
+    def call(self, user_id: int, path: str, query: dict[str, str], body: Any = None) -> Any:
+        """The answer to one request of a logged-in user; ``path`` like ``order/placeorder``.
+
+        Raises:
+            Http: anything but a 200.
+        """
+        path = path.strip("/").lower()
+        verb = self._verbs.get(path)
+        if verb is None:
+            return self._queries.answer(user_id, path, query)
+        try:
+            return wire(verb(user_id, body))
+        except (Refused, Violated) as refusal:
+            return refusal.as_row()
+
+    def snapshot(
+        self,
+        user_id: int,
+        *,
+        accounts: Iterable[int] | None = None,
+        users: Iterable[int] | None = None,
+        entity_types: Iterable[str] | None = None,
+    ) -> Row:
+        """The arrays of reference 5.4. ``entity_types`` None means all, an empty list none.
+
+        ``users`` and ``contractGroups`` are always there. Of the library, only what orders and
+        positions refer to.
+        """
+        return self._queries.snapshot(user_id, accounts, users, entity_types)
+
+    def set_price(
+        self,
+        contract_name: str,
+        bid: Decimal | str | float,
+        ask: Decimal | str | float | None = None,
+        last: Decimal | str | float | None = None,
+    ) -> None:
+        """Quote a contract and match against it. ``ask`` defaults to the bid.
+
+        ``last`` defaults to the last trade so far, kept between bid and ask. Raises ValueError
+        for an unknown contract, a price off the tick grid or a crossed quote.
+        """
+        contract = self.library.find(contract_name)
+        if contract is None:
+            raise ValueError(f"unknown contract {contract_name}")
+        low = Decimal(str(bid))
+        high = low if ask is None else Decimal(str(ask))
+        old = self._world.quotes.get(contract.id)
+        if last is not None:
+            trade = Decimal(str(last))
+        else:
+            trade = low if old is None else min(max(old.last, low), high)
+        if low > high or any(price % contract.tick for price in (low, high, trade)):
+            raise ValueError(f"not a quote of {contract_name}: {low} / {high}, last {trade}")
+        self._world.quotes[contract.id] = Quote(low, high, trade)
+        self._matcher.price_changed(contract.id)
+
+    def quote(self, contract: str) -> dict[str, Decimal] | None:
+        """``bid``, ``ask`` and ``last`` of a contract by name, or None when never quoted."""
+        found = self.library.find(contract)
+        quote = self._world.quotes.get(found.id) if found else None
+        return {"bid": quote.bid, "ask": quote.ask, "last": quote.last} if quote else None
+
+    def book(self) -> Row:
+        """Everything for comparison by tests, archived or not, JSON-ready.
+
+        ``orders`` (with status, terms, filled, avgPrice, marks and links joined), ``fills`` (with
+        accountId), ``positions``, ``working`` (account id -> ids of orders not final) and
+        ``cash`` (account id -> amount, realizedPnL, fees).
+        """
+        orders = list(self._world.orders.values())
+        working: dict[int, list[int]] = {each: [] for each in self._world.accounts}
+        for order in orders:
+            if not order.is_final:
+                working[order.account_id].append(order.id)
+        return {
+            "orders": [self._order_row(order) for order in orders],
+            "fills": [self._fill_row(row) for row in self._fills()],
+            "positions": [
+                wire(self._store.get("position", holding.position_id) or {})
+                | {"contract": holding.contract.name, "netPos": holding.net}
+                for account_id in self._world.accounts
+                for holding in self._ledger.holdings(account_id)
+            ],
+            "working": working,
+            "cash": {each: self._cash(each) for each in self._world.accounts},
+        }
+
+    def _order_row(self, order: LiveOrder) -> Row:
+        row = self._store.get("order", order.id) or {}
+        return wire(
+            {
+                **order.terms.as_row(),
+                "id": order.id,
+                "accountId": order.account_id,
+                "contract": order.contract.name,
+                "action": order.action,
+                "status": order.status,
+                "filled": order.filled,
+                "avgPrice": order.value / order.filled if order.filled else None,
+                "clOrdId": order.tags.cl_ord_id,
+                "customTag50": order.tags.custom_tag,
+                "isAutomated": order.tags.is_automated,
+                "senderId": order.tags.sender_id,
+                "parentId": row.get("parentId"),
+                "ocoId": row.get("ocoId"),
+                "strategyId": order.strategy_id,
+            }
+        )
+
+    def _fills(self) -> Iterable[Row]:
+        return self._store.rows("fill")
+
+    def _fill_row(self, row: Row) -> Row:
+        order = self._world.orders[row["orderId"]]
+        return wire(row) | {"accountId": order.account_id, "contract": order.contract.name}
+
+    def _cash(self, account_id: int) -> Row:
+        purse = self._ledger.purse(account_id)
+        return wire({"amount": purse.amount, "realizedPnL": purse.realized, "fees": purse.fees})
