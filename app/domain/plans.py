@@ -187,7 +187,15 @@ class Reprotect:
     stop_loss: Decimal | None = None
 
 
-Step = Adopt | CancelOrders | Close | AwaitFlat | Enter | Net | MoveStop | Reprotect
+@dataclass(frozen=True, slots=True)
+class CorrectLegs:
+    """Move the bracket's legs to their distances from the price at which the entry was filled;
+    until then they could only be counted from the price that it asked for."""
+
+    contract: str
+
+
+Step = Adopt | CancelOrders | Close | AwaitFlat | Enter | Net | MoveStop | Reprotect | CorrectLegs
 
 
 class Verdict(StrEnum):
@@ -271,7 +279,17 @@ def _leg_or_price(value: Any) -> LegPlan | Decimal | None:
 
 _STEPS: Mapping[str, Any] = {
     kind.__name__: kind
-    for kind in (Adopt, CancelOrders, Close, AwaitFlat, Enter, Net, MoveStop, Reprotect)
+    for kind in (
+        Adopt,
+        CancelOrders,
+        Close,
+        AwaitFlat,
+        Enter,
+        Net,
+        MoveStop,
+        Reprotect,
+        CorrectLegs,
+    )
 }
 _READ: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(

@@ -28,6 +28,7 @@ from app.domain.plans import (
     AwaitFlat,
     CancelOrders,
     Close,
+    CorrectLegs,
     Decision,
     Enter,
     MoveStop,
@@ -228,6 +229,18 @@ class PlaceOco:
 @dataclass(frozen=True, slots=True)
 class Cancel:
     client_order_id: str
+    broker_order_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Modify:
+    """Give a resting order these terms, all of them."""
+
+    client_order_id: str
+    broker_order_id: str | None
+    quantity: Decimal
+    limit_price: Decimal | None = None
+    stop_price: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +252,7 @@ class Wait:
     about: tuple[str, ...] = ()
 
 
-Call = Place | PlaceOco | Cancel | Wait
+Call = Place | PlaceOco | Cancel | Modify | Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -572,7 +585,7 @@ def _cancel_rows(tx: Tx, run: Run, rows: list[Any]) -> list[Call]:
             run.asked.add(row["client_order_id"])
             if row["status"] in _CANCELLABLE:
                 _set_status(tx, row, OrderStatus.CANCEL_PENDING, now)
-        return [Cancel(row["client_order_id"]) for row in fresh]
+        return [Cancel(row["client_order_id"], row["broker_order_id"]) for row in fresh]
     if not rows:
         return []
     ids = tuple(row["client_order_id"] for row in rows)
@@ -624,6 +637,7 @@ def _enter(tx: Tx, run: Run, step: Enter) -> list[Call]:
         return []
     if now > step.deadline:
         return _fail(run, "entry_deadline", _TOO_LATE)
+    client_order_id = uuid4().hex
     ticket = OrderTicket(
         contract=step.contract,
         side=step.side,
@@ -631,11 +645,11 @@ def _enter(tx: Tx, run: Run, step: Enter) -> list[Call]:
         order_type=step.order_type,
         limit_price=step.limit_price,
         stop_price=step.stop_price,
-        take_profit=_leg(step.take_profit),
-        stop_loss=_leg(step.stop_loss),
+        take_profit=_leg(client_order_id, "tp", step.take_profit),
+        stop_loss=_leg(client_order_id, "sl", step.stop_loss),
         reference_price=step.reference_price,
     )
-    return [_place(tx, run, ticket, OrderRole.ENTRY)]
+    return [_place(tx, run, ticket, OrderRole.ENTRY, client_order_id)]
 
 
 _TOO_LATE = "The entry could not be sent before its deadline."
@@ -706,6 +720,56 @@ def _move_stop(tx: Tx, run: Run, step: MoveStop) -> list[Call]:
     )
 
 
+def _correct_legs(tx: Tx, run: Run, step: CorrectLegs) -> list[Call]:
+    if run.sent_step == run.step:
+        return []
+    run.sent_step = run.step
+    legs = _protective(tx, run, step.contract)
+    return [call for leg in legs if (call := _correction(tx, leg)) is not None]
+
+
+_ENTRY_OF = Prepared(
+    select(_ORDERS.c.avg_fill_price, _ORDERS.c.side, _ORDERS.c.order_type).where(
+        _ORDERS.c.id == bindparam("entry")
+    )
+)
+
+
+def misplaced_to(leg: Any, entry: Any) -> Decimal | None:
+    """Where a leg should be, counted from its entry's fill price; None: it is there, or nobody
+    can say, or the broker counts itself, as it does behind a market order. ``leg`` is an order's
+    row as a mapping, ``entry`` has its entry's price, side and type."""
+    offset = (leg["ticket"] or {}).get("offset")
+    if offset is None or entry is None or entry.avg_fill_price is None:
+        return None
+    if entry.order_type == OrderType.MARKET.value:
+        return None
+    side = PositionSide.LONG if entry.side == Side.BUY.value else PositionSide.SHORT
+    is_target = leg["role"] == OrderRole.TAKE_PROFIT.value
+    price_of = brackets.target_price if is_target else brackets.stop_price
+    tick = facts_of(leg["contract"]).tick_size
+    wanted = price_of(side, entry.avg_fill_price, Decimal(offset), tick)
+    return None if wanted == leg["limit_price" if is_target else "stop_price"] else wanted
+
+
+def _correction(tx: Tx, leg: Any) -> Modify | None:
+    if leg["parent_id"] is None or leg["status"] not in _RESTING:
+        return None
+    wanted = misplaced_to(leg, _ENTRY_OF.first(tx.conn, {"entry": leg["parent_id"]}))
+    if wanted is None:
+        return None
+    is_target = leg["role"] == OrderRole.TAKE_PROFIT.value
+    return Modify(
+        leg["client_order_id"],
+        leg["broker_order_id"],
+        leg["quantity"],
+        limit_price=wanted if is_target else None,
+        stop_price=None if is_target else wanted,
+    )
+
+
+_RESTING = (OrderStatus.WORKING.value, OrderStatus.PARTIALLY_FILLED.value)
+
 _HANDLERS: dict[type, Any] = {
     Adopt: _adopt,
     CancelOrders: _cancel,
@@ -715,6 +779,7 @@ _HANDLERS: dict[type, Any] = {
     Net: _net,
     Reprotect: _reprotect,
     MoveStop: _move_stop,
+    CorrectLegs: _correct_legs,
 }
 
 
@@ -794,9 +859,11 @@ def _exit_call(tx: Tx, run: Run, contract: str, held: _Held, quantity: Decimal) 
     return _place(tx, run, ticket, OrderRole.EXIT)
 
 
-def _place(tx: Tx, run: Run, ticket: OrderTicket, role: OrderRole) -> Place:
+def _place(
+    tx: Tx, run: Run, ticket: OrderTicket, role: OrderRole, client_order_id: str | None = None
+) -> Place:
     """Write the intent: the order as ``submitting``, its legs as ``inactive``."""
-    client_order_id = uuid4().hex
+    client_order_id = client_order_id or uuid4().hex
     if run.sent_step != run.step:
         run.sent_step, run.sent = run.step, []
     run.sent.append(client_order_id)
@@ -881,8 +948,12 @@ def _order_row(
     }
 
 
-def _leg(plan: LegPlan | None) -> LegTicket | None:
-    return None if plan is None else LegTicket(uuid4().hex, offset=plan.offset, price=plan.price)
+def _leg(entry_id: str, suffix: str, plan: LegPlan | None) -> LegTicket | None:
+    """The leg's client order id follows from its entry's: a broker that makes the legs itself
+    knows only the entry's."""
+    if plan is None:
+        return None
+    return LegTicket(f"{entry_id}-{suffix}", offset=plan.offset, price=plan.price)
 
 
 @dataclass(frozen=True, slots=True)
@@ -1033,7 +1104,7 @@ def _take_answer(tx: Tx, run: Run, answer: Answer) -> None:
         return
     if answer.error is None:
         return
-    if isinstance(answer.call, Cancel):
+    if isinstance(answer.call, Cancel | Modify):
         return  # the order's own state, which reconcile has brought up to date, decides
     for client_order_id in _ids(answer.call):
         mark_refused(tx, run.account, client_order_id, answer.error)

@@ -25,7 +25,7 @@ from app.brokers import registry
 from app.brokers.base import AccountRef, Broker
 from app.domain.errors import BrokerRefused, BrokerUnavailable, TradingError, Unavailable
 from app.domain.plans import Step
-from app.domain.trading import Origin
+from app.domain.trading import BrokerReport, Origin
 from app.extensions import ownership, writer
 from app.models import Account, Execution, Lane, Order
 from app.models.base import table
@@ -33,7 +33,7 @@ from app.models.orders import IS_OPEN
 from app.models.signals import UNFINISHED
 from app.services import execution, reconcile
 from app.services.context import BrokerState, QuoteOf, Subject
-from app.services.execution import Answer, Call, Cancel, Place, PlaceOco, Run, Wait
+from app.services.execution import Answer, Call, Cancel, Modify, Place, PlaceOco, Run, Wait
 from app.transactions import Tx
 
 log = logging.getLogger(__name__)
@@ -258,8 +258,10 @@ class _Lane:
 
     def _settle(self, broker: Broker, ref: AccountRef, also: Sequence[str] = ()) -> None:
         """Ask the broker about every order whose outcome is not known, until all are."""
+        looks = 1
         while not self._executor.is_stopping and not reconcile.settle(broker, ref, also):
-            self.changed.wait(timeout=reconcile.PAUSE_S)
+            looks += 1
+            self.changed.wait(timeout=reconcile.pause_after(looks))
             self.changed.clear()
 
     def _obey(self, broker: Broker, ref: AccountRef) -> bool:
@@ -368,22 +370,16 @@ class _Lane:
             reconcile.settle(broker, ref, call.about)
 
 
-def _send(broker: Broker, ref: AccountRef, call: Place | PlaceOco | Cancel) -> Answer:
+def _send(broker: Broker, ref: AccountRef, call: Place | PlaceOco | Cancel | Modify) -> Answer:
     """Make one call and sort what came of it by what may exist at the broker."""
     outcome = "accepted"
     faults.point("intent stored")
     try:
-        if isinstance(call, Place):
-            report = broker.place_order(ref, call.ticket, client_order_id=call.client_order_id)
-        elif isinstance(call, PlaceOco):
-            report = broker.place_oco(ref, call.first, call.second, ids=call.ids)
-        else:
-            report = broker.cancel_order(ref, call.client_order_id)
-        return Answer(call, report=report)
+        return Answer(call, report=_call(broker, ref, call))
     except BrokerRefused as e:
         outcome = "refused"
-        # A cancel that was refused says that our picture of the order is old.
-        return Answer(call, error=e, is_unknown=isinstance(call, Cancel))
+        # A change that was refused says that our picture of the order is old.
+        return Answer(call, error=e, is_unknown=isinstance(call, Cancel | Modify))
     except (BrokerUnavailable, Unavailable) as e:
         outcome = "unknown"
         log.warning("no clear answer", extra={"account_id": ref.id, "detail": e.detail})
@@ -398,6 +394,25 @@ def _send(broker: Broker, ref: AccountRef, call: Place | PlaceOco | Cancel) -> A
     finally:
         faults.point("broker answered")
         metrics.ORDERS.labels(ref.broker, outcome).inc()
+
+
+def _call(
+    broker: Broker, ref: AccountRef, call: Place | PlaceOco | Cancel | Modify
+) -> BrokerReport:
+    if isinstance(call, Place):
+        return broker.place_order(ref, call.ticket, client_order_id=call.client_order_id)
+    if isinstance(call, PlaceOco):
+        return broker.place_oco(ref, call.first, call.second, ids=call.ids)
+    if isinstance(call, Cancel):
+        return broker.cancel_order(ref, call.client_order_id, broker_order_id=call.broker_order_id)
+    return broker.modify_order(
+        ref,
+        call.client_order_id,
+        quantity=call.quantity,
+        limit_price=call.limit_price,
+        stop_price=call.stop_price,
+        broker_order_id=call.broker_order_id,
+    )
 
 
 def _state(broker: Broker, ref: AccountRef, *, with_equity: bool = False) -> BrokerState:
@@ -431,7 +446,7 @@ def _note_unknown(ref: AccountRef, answers: list[Answer]) -> list[str]:
 
 
 def _order_ids(call: Call) -> tuple[str, ...]:
-    if isinstance(call, Place | Cancel):
+    if isinstance(call, Place | Cancel | Modify):
         return (call.client_order_id,)
     return call.ids if isinstance(call, PlaceOco) else ()
 

@@ -13,16 +13,18 @@ from app import clock, faults
 from app.brokers.base import AccountRef, Broker
 from app.domain.errors import BrokerUnavailable, TradingError, Unavailable
 from app.domain.orders import TERMINAL
-from app.domain.trading import BrokerReport, OrderStatus
+from app.domain.trading import BrokerReport, OrderStatus, OrderType, Side, SoughtOrder
 from app.extensions import writer
 from app.models import Fill, Order
 from app.models.base import table
+from app.models.orders import IS_OPEN
 from app.services import fills, journal, payloads
 from app.transactions import Tx
 
 log = logging.getLogger(__name__)
 
 PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 5.0
 SETTLING = {"paper": timedelta(0)}
 """How long after the submit a broker may still bring up an order, so that its absence is no
 proof before. Paper answers from the same database: what it does not know does not exist."""
@@ -41,6 +43,19 @@ _LAST_FILL = select(func.max(table(Fill).c.filled_at)).where(
     table(Fill).c.account_id == bindparam("account")
 )
 _LEGS = select(_ORDERS).where(_ORDERS.c.parent_id == bindparam("parent"))
+_TAKEN = select(_ORDERS.c.broker_order_id).where(
+    _ORDERS.c.account_id == bindparam("account"),
+    _ORDERS.c.broker_order_id.is_not(None),
+    _ORDERS.c.created_at >= bindparam("since"),
+)
+_IDS = select(_ORDERS.c.id, _ORDERS.c.client_order_id).where(
+    _ORDERS.c.id.in_(bindparam("ids", expanding=True))
+)
+_OPEN_AT_BROKER = select(_ORDERS.c.client_order_id, _ORDERS.c.broker_order_id).where(
+    _ORDERS.c.account_id == bindparam("account"),
+    IS_OPEN,
+    _ORDERS.c.broker_order_id.is_not(None),
+)
 
 
 class AdapterFailed(BrokerUnavailable):
@@ -77,6 +92,22 @@ def settle(broker: Broker, account: AccountRef, also: Sequence[str] = ()) -> boo
     )
 
 
+def pause_after(looks: int) -> float:
+    """Seconds between two looks at a broker that has not made an outcome clear: each costs
+    requests, and the first moments are the likeliest."""
+    return min(PAUSE_S * 2.0 ** max(0, looks - 2), _LONGEST_PAUSE_S)
+
+
+def gone(account: AccountRef, report: BrokerReport) -> list[str]:
+    """Client order ids that are open with us and missing from a complete report: the broker is to
+    be asked about each, since an order that ended is not listed, nor one that is just being
+    made."""
+    listed = {order.broker_order_id for order in report.orders}
+    with writer.read() as connection:
+        rows = connection.execute(_OPEN_AT_BROKER, {"account": account.id}).all()
+    return [row.client_order_id for row in rows if row.broker_order_id not in listed]
+
+
 def catch_up(broker: Broker, account: AccountRef) -> None:
     """Take in the fills that the broker has booked since the last one we know of.
 
@@ -110,20 +141,50 @@ def mark_unknown(tx: Tx, account: AccountRef, client_order_ids: list[str]) -> No
 def _ask(broker: Broker, account: AccountRef, rows: list[Any]) -> tuple[BrokerReport, list[Any]]:
     """What the broker knows of these orders and their legs, all fills since; and what not."""
     orders, absent = [], []
+    taken, parents = _known_ids(account, rows)
     for row in rows:
-        found = broker.find_order(account, row["client_order_id"])
+        sought = _sought(row, taken, parents)
+        found = broker.find_order(account, row["client_order_id"], sought=sought)
         if found is None:
             absent.append(row)
             continue
         orders.append(found)
         with writer.read() as connection:
-            legs = connection.execute(_LEGS, {"parent": row["id"]}).all()
+            legs = [leg._mapping for leg in connection.execute(_LEGS, {"parent": row["id"]})]
         for leg in legs:
-            known = broker.find_order(account, leg.client_order_id)
+            sought = _sought(leg, taken, {row["id"]: row["client_order_id"]})
+            known = broker.find_order(account, leg["client_order_id"], sought=sought)
             if known is not None:
                 orders.append(known)
     since = min(row["created_at"] for row in rows) - _LOOK_BACK
     return BrokerReport(tuple(orders), tuple(broker.fills(account, since))), absent
+
+
+def _known_ids(account: AccountRef, rows: list[Any]) -> tuple[frozenset[str], dict[int, str]]:
+    """The broker's ids of the account's orders since then, and the client order ids of entries."""
+    since = min(row["created_at"] for row in rows) - _LOOK_BACK
+    entries = {row["parent_id"] for row in rows if row["parent_id"] is not None}
+    with writer.read() as connection:
+        taken = connection.scalars(_TAKEN, {"account": account.id, "since": since})
+        known = frozenset(broker_id for broker_id in taken if broker_id is not None)
+        parents = connection.execute(_IDS, {"ids": list(entries)}).all()
+    return known, {row.id: row.client_order_id for row in parents}
+
+
+def _sought(row: Any, taken: frozenset[str], parents: dict[int, str]) -> SoughtOrder:
+    return SoughtOrder(
+        client_order_id=row["client_order_id"],
+        broker_order_id=row["broker_order_id"],
+        contract=row["contract"],
+        side=Side(row["side"]),
+        quantity=row["quantity"],
+        order_type=OrderType(row["order_type"]),
+        limit_price=row["limit_price"],
+        stop_price=row["stop_price"],
+        sent_at=row["submitted_at"] or row["created_at"],
+        parent_client_order_id=parents.get(row["parent_id"]),
+        taken=taken - {row["broker_order_id"]},
+    )
 
 
 def _is_proof(account: AccountRef, row: Any) -> bool:
