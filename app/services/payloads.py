@@ -100,3 +100,47 @@ def trade(row: Mapping[str, Any]) -> dict[str, Any]:
         "closed_at": instant(row["closed_at"]),
         "exit_reason": row["exit_reason"],
     }
+
+
+def live_position(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A contract's net position as the broker says it; 0 is flat."""
+    return {
+        "contract": row["contract"],
+        "net_pos": number(row["net_pos"]),
+        "avg_price": number(row["avg_price"]),
+        "as_of": instant(row["as_of"]),
+    }
+
+
+def live_balance(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "currency": row["currency"],
+        "cash": number(row["cash"]),
+        "reserved": number(row["reserved"]),
+        "available": number(row["cash"] - row["reserved"]),
+        "equity": number(row["equity"]),
+        "open_pnl": number(row["equity"] - row["cash"]),
+        "realized_today": number(row["realized_today"]),
+        "as_of": instant(row["as_of"]),
+    }
+
+
+def external_order(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An order that somebody else sent. It has an id of its own kind, for it is in no list of
+    ours."""
+    return {
+        "id": f"external-{row['id']}",
+        "external": True,
+        "account_id": row["account_id"],
+        "broker_order_id": row["broker_order_id"],
+        "contract": row["contract"],
+        "side": row["side"],
+        "order_type": row["order_type"],
+        "quantity": number(row["quantity"]),
+        "limit_price": number(row["limit_price"]),
+        "stop_price": number(row["stop_price"]),
+        "status": row["status"],
+        "reason": row["reason"],
+        "filled_quantity": number(row["filled_quantity"]),
+        "reported_at": instant(row["reported_at"]),
+    }

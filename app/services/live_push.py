@@ -1,0 +1,77 @@
+"""Values in motion, for who looks at an account now: sent without a number, the newest wins."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+
+log = logging.getLogger(__name__)
+
+GAP_S = 0.2
+"""Between two messages about one account: five a second at most."""
+
+Send = Callable[[str, str, Any], None]
+"""Sends (room, event, data) to whoever is in the room."""
+
+
+class Pusher:
+    """Holds what is to be said of each account until it may be said. Of several words about one
+    thing (``key``) in that time only the last is said."""
+
+    def __init__(self) -> None:
+        self._send: Send = lambda _room, _event, _data: None
+        self._waiting: dict[int, dict[tuple[str, str], dict[str, Any]]] = {}
+
+    def send_with(self, send: Send) -> None:
+        self._send = send
+
+    def offer(self, account_id: int, event: str, key: str, data: dict[str, Any]) -> None:
+        """Never waits. ``data`` is ready for JSON."""
+        waiting = self._waiting.get(account_id)
+        if waiting is not None:
+            waiting[event, key] = data
+            return
+        self._waiting[account_id] = {(event, key): data}
+        gevent.spawn(self._say, account_id)
+
+    def _say(self, account_id: int) -> None:
+        """Send what waits, again and again, until a gap goes by in which nothing came."""
+        while self._waiting[account_id]:
+            waiting, self._waiting[account_id] = self._waiting[account_id], {}
+            messages = _messages(account_id, waiting)
+            for event, data in messages:
+                self._send_safely(account_id, event, data)
+            gevent.sleep(GAP_S * len(messages))
+        del self._waiting[account_id]
+
+    def _send_safely(self, account_id: int, event: str, data: Any) -> None:
+        try:
+            self._send(f"account:{account_id}", event, data)
+        except Exception:  # the loop's edge: the next value is newer anyway
+            log.exception("could not push", extra={"account_id": account_id, "event": event})
+
+
+_LISTED = {"account:positions": "positions"}
+"""Events whose words about several things go out as one message, in a list of this name."""
+
+
+def _messages(
+    account_id: int, waiting: dict[tuple[str, str], dict[str, Any]]
+) -> list[tuple[str, dict[str, Any]]]:
+    messages: list[tuple[str, dict[str, Any]]] = []
+    lists: dict[str, list[dict[str, Any]]] = {}
+    for (event, _), data in waiting.items():
+        if event not in _LISTED:
+            messages.append((event, {"account_id": account_id, **data}))
+        elif event in lists:
+            lists[event].append(data)
+        else:
+            lists[event] = [data]
+            messages.append((event, {"account_id": account_id, _LISTED[event]: lists[event]}))
+    return messages
+
+
+pusher = Pusher()
