@@ -2,9 +2,10 @@
 
 from flask import Flask
 
-from app.services import runtime, secrets
+from app.services import runtime, secrets, sync
 
 
 def register(app: Flask) -> None:
     secrets.register(app)
     runtime.register(app)
+    sync.register()

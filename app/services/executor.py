@@ -58,10 +58,18 @@ class Executor:
     def __init__(self) -> None:
         self._lanes: dict[int, _Lane] = {}
         self._quote_of: QuoteOf = lambda _account, _contract: None
+        self._serves: Callable[[AccountRef], bool] = lambda _account: True
         self._stopping = False
 
     def price_with(self, quote_of: QuoteOf) -> None:
         self._quote_of = quote_of
+
+    def serve_where(self, serves: Callable[[AccountRef], bool]) -> None:
+        """``serves``: whether this process is the one that reaches the account's broker."""
+        self._serves = serves
+
+    def serves(self, account: AccountRef) -> bool:
+        return self._serves(account)
 
     def start(self) -> None:
         """Pick up what an earlier process left; new work comes by ``wake``."""
@@ -92,18 +100,38 @@ class Executor:
         if lane is not None:
             lane.changed.set()
 
-    def in_lane(self, account_id: int, asks: Callable[[Tx], list[Ask]]) -> None:
+    def doubt(self, account_id: int, client_order_ids: Iterable[str]) -> None:
+        """Ask the broker what became of these orders, before anything else is done there."""
+        self.wake([account_id])
+        lane = self._lanes.get(account_id)
+        if lane is not None:
+            lane.doubtful.update(client_order_ids)
+            lane.changed.set()
+
+    def is_obeying(self, account_id: int) -> bool:
+        """Whether what a person asked for is being carried out on the account."""
+        lane = self._lanes.get(account_id)
+        return lane is not None and lane.is_obeying
+
+    def in_lane(
+        self,
+        account_id: int,
+        asks: Callable[[Tx], list[Ask]],
+        after: Callable[[Broker, AccountRef], None] | None = None,
+    ) -> None:
         """Carry out what a person asked for, between two executions of the account, and wait.
 
         ``asks`` tells inside a transaction what to do; each is begun when the one before it ended.
+        ``after`` follows outside of any, still before the account's next execution.
 
         Raises:
             Unavailable: it was not begun in time and will not be, or it is still being carried
                 out, or the service is stopping.
+            BrokerError: what ``after`` raised.
         """
         until = monotonic() + _COMMAND_TIMEOUT_S
         while True:
-            command = _Command(asks)
+            command = _Command(asks, after)
             lane = self._enqueue(account_id, command)
             command.done.wait(timeout=max(0.0, until - monotonic()))
             if not command.done.ready():
@@ -162,6 +190,7 @@ class Ask:
 @dataclass(slots=True, eq=False)
 class _Command:
     asks: Callable[[Tx], list[Ask]]
+    after: Callable[[Broker, AccountRef], None] | None = None
     done: AsyncResult = field(default_factory=AsyncResult)
 
 
@@ -178,8 +207,13 @@ class _Lane:
         self._is_settled = False
         self._under_way: _Command | None = None
         self.changed = Event()
+        self.doubtful: set[str] = set()
         self.commands: deque[_Command] = deque()
         self.greenlet = gevent.spawn(self._live)
+
+    @property
+    def is_obeying(self) -> bool:
+        return self._under_way is not None or bool(self.commands)
 
     def withdraw(self, command: _Command) -> Unavailable:
         """Take back what has not been begun; the words for who waited in vain."""
@@ -212,9 +246,9 @@ class _Lane:
         account = self._executor.account(self._account_id)
         if account is None:
             return True
-        if not _claim(self._account_id):
-            return False
         broker, ref = registry.for_account(account)
+        if not (self._executor.serves(ref) and _claim(self._account_id)):
+            return False
         metrics.LANES.inc()
         faults.point("lane")
         while not self._executor.is_stopping:
@@ -232,8 +266,10 @@ class _Lane:
     def _work(self, broker: Broker, ref: AccountRef) -> None:
         """Everything that waits now, each only when the outcome of all before it is known."""
         while not self._executor.is_stopping:
-            if not self._is_settled:
-                self._settle(broker, ref)
+            if not self._is_settled or self.doubtful:
+                doubtful = sorted(self.doubtful)
+                self._settle(broker, ref, doubtful)
+                self.doubtful.difference_update(doubtful)
                 self._is_settled = True
             if not (self._obey(broker, ref) or self._run_next(broker, ref)):
                 return
@@ -242,7 +278,7 @@ class _Lane:
         """Give the lane up unless work arrived; what arrives in that moment takes it back."""
         if not writer.run(lambda tx: _release(tx, self._account_id)):
             return False
-        is_wanted = bool(self.commands) or self.changed.is_set()
+        is_wanted = bool(self.commands) or bool(self.doubtful) or self.changed.is_set()
         return not (is_wanted and _claim(self._account_id))
 
     def _patience(self) -> float:
@@ -275,6 +311,8 @@ class _Lane:
                     execution.carry_out, subject=ask.subject, plan=ask.plan, origin=ask.origin
                 )
                 self._carry_out(broker, ref, writer.run(begin))
+            if command.after is not None:
+                command.after(broker, ref)
             command.done.set(None)
         except Exception as e:  # it is the asker's to handle
             log.exception("command failed", extra={"account_id": ref.id})

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from sqlalchemy import select
 
+from app.brokers.base import AccountRef, Broker
 from app.domain.plans import AwaitFlat, CancelOrders, Close, Step
 from app.domain.trading import OrderRole, Origin, Side
 from app.models import Book, Order
@@ -16,18 +17,25 @@ from app.transactions import Tx
 
 
 def flatten_account(account_id: int) -> None:
-    """Cancel every order and close every book of the account, the manual one too; returns when
-    that was carried out.
+    """Cancel every order and close every book of the account, the manual one too, and whatever
+    else the broker has there; returns when that was carried out.
 
     Raises:
         Unavailable: it was not begun in time, or is still under way, or the service is stopping.
+        BrokerUnavailable: it could not be shown that nothing is left at the broker.
     """
 
     def asks(tx: Tx) -> list[Ask]:
         execution.drop_waiting(tx, account_id)
         return [_ask(tx, account_id, trader_id) for trader_id in _holders(tx, account_id)]
 
-    executor.in_lane(account_id, asks)
+    executor.in_lane(account_id, asks, _leave_nothing)
+
+
+def _leave_nothing(broker: Broker, account: AccountRef) -> None:
+    """What others traded on the account is in none of our books. On paper there are no others."""
+    if account.login_id is not None:
+        broker.flatten(account)
 
 
 def close_trader(trader_id: int, account_id: int) -> None:

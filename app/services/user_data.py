@@ -22,7 +22,8 @@ _checks: list[Check] = []
 
 def on_taken_in(check: Check) -> None:
     """Call ``check`` after each report that is taken in, outside the transaction."""
-    _checks.append(check)
+    if check not in _checks:
+        _checks.append(check)
 
 
 def take_in(account: AccountRef, report: BrokerReport, source: str = "stream") -> None:
