@@ -8,6 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from tests.simulators.tradovate.venue.accounts import AccountDesk
+from tests.simulators.tradovate.venue.contracts import ContractDesk
 from tests.simulators.tradovate.venue.library import Library
 from tests.simulators.tradovate.venue.lifecycle import Lifecycle
 from tests.simulators.tradovate.venue.linkage import Linkage
@@ -15,15 +17,29 @@ from tests.simulators.tradovate.venue.matching import Matcher
 from tests.simulators.tradovate.venue.money import Ledger
 from tests.simulators.tradovate.venue.orders import OrderDesk
 from tests.simulators.tradovate.venue.queries import Queries
+from tests.simulators.tradovate.venue.schema import ADMIN_ACTIONS, FINAL
 from tests.simulators.tradovate.venue.store import Listener, Store
+from tests.simulators.tradovate.venue.strategies import StrategyDesk
 from tests.simulators.tradovate.venue.switches import Switches
 from tests.simulators.tradovate.venue.users import User
-from tests.simulators.tradovate.venue.wire import Refused, Row, Violated, wire
-from tests.simulators.tradovate.venue.world import Account, LiveOrder, Quote, World
+from tests.simulators.tradovate.venue.wire import Http, Refused, Row, Violated, deep, iso, wire
+from tests.simulators.tradovate.venue.world import (
+    Account,
+    LiveOrder,
+    Quote,
+    Tags,
+    Terms,
+    World,
+    session_day,
+)
 
 SHAPES = ("2024", "2026")
 AVERAGES = ("fill_average", "fifo")
 FIRST_ID = 1_000
+ONLY_2026 = frozenset({"order/dryrun", "order/liquidatepositions", "cashbalance/changedemobalance"})
+LOCKING = "LockTradingImmediately"
+FLATTENING = frozenset({"LiquidateImmediately", "AgreedOnLiquidationByAutoLiq"})
+REDUCING = FLATTENING | {"LiquidateOnlyModeImmediately", "AgreedOnLiqOnlyModeByAutoLiq"}
 OTHER_TERMINAL = 7
 """The sender of what was traded by hand."""
 
@@ -70,9 +86,13 @@ class Venue:
         self._matcher = Matcher(self._world, self._lifecycle)
         Linkage(self._world, self._lifecycle)
         self._desk = OrderDesk(self._world, self._lifecycle, self._matcher, self._ledger)
+        self._strategies = StrategyDesk(self._world, self._lifecycle, self._matcher, self._desk)
         self._queries = Queries(self._world)
         self._verbs: dict[str, Callable[[int, Any], Any]] = {
             **self._desk.verbs,
+            **self._strategies.verbs,
+            **AccountDesk(self._world, self._ledger, self._desk).verbs,
+            **ContractDesk(self._world).verbs,
         }
 
     def add_user(
@@ -137,10 +157,12 @@ class Venue:
         """
         path = path.strip("/").lower()
         verb = self._verbs.get(path)
+        if verb is not None and path in ONLY_2026 and not self._world.is_2026:
+            raise Http(404)
         if verb is None:
             return self._queries.answer(user_id, path, query)
         try:
-            return wire(verb(user_id, body))
+            return deep(verb(user_id, body))
         except (Refused, Violated) as refusal:
             return refusal.as_row()
 
@@ -192,6 +214,151 @@ class Venue:
         quote = self._world.quotes.get(found.id) if found else None
         return {"bid": quote.bid, "ask": quote.ask, "last": quote.last} if quote else None
 
+    def account_of(self, entity: str, row_id: int) -> int | None:
+        """The account that a row belongs to; None for the library and for users."""
+        return self._store.account_of(entity, row_id)
+
+    def fill_order(
+        self,
+        order_id: int,
+        qty: int | None = None,
+        price: Decimal | str | float | None = None,
+    ) -> None:
+        """Fill a resting order now, held or not, at its own price unless one is given.
+
+        Raises ValueError when it does not rest or there is no price.
+        """
+        order = self._world.orders[order_id]
+        if not order.is_resting:
+            raise ValueError(f"order {order_id} is {order.status}")
+        self._matcher.force(order, qty, None if price is None else Decimal(str(price)))
+        self._matcher.run()
+
+    def release_fills(self) -> None:
+        """Let everything that was held trade once, and stop holding."""
+        self.switches.hold_fills = False
+        self.switches.fill_market_orders = True
+        for contract_id in list(self._world.quotes):
+            self._matcher.price_changed(contract_id)
+
+    def release_commands(self) -> None:
+        """Carry out every cancel and modify that is pending."""
+        for orders in list(self._world.resting.values()):
+            for order in list(orders.values()):
+                self._lifecycle.apply_pending(order)
+        self._matcher.run()
+
+    def tick(self) -> None:
+        """One step of a random walk of every quote, and what is due by the clock."""
+        self._run_due()
+        for contract_id, quote in list(self._world.quotes.items()):
+            contract = self.library.contract(contract_id)
+            step = contract.tick * self._random.choice((-1, 0, 1))
+            bid, ask = quote.bid + step, quote.ask + step
+            self.set_price(contract.name, bid, ask, self._random.choice((bid, ask)))
+
+    def manual_trade(self, account_id: int, contract: str, action: str, qty: int) -> int:
+        """A market order of another terminal, filled whatever is held; its order id."""
+        order = self._manual(account_id, contract, action, Terms("Market", qty))
+        if not order.is_final:
+            self._matcher.force(order, None, None)
+            self._matcher.run()
+        return order.id
+
+    def manual_order(
+        self,
+        account_id: int,
+        contract: str,
+        action: str,
+        qty: int,
+        *,
+        order_type: str = "Limit",
+        price: Decimal | str | float | None = None,
+        stop_price: Decimal | str | float | None = None,
+    ) -> int:
+        """An order of another terminal: another senderId, no clOrdId; its order id."""
+        limit = None if price is None else Decimal(str(price))
+        trigger = None if stop_price is None else Decimal(str(stop_price))
+        terms = Terms(order_type, qty, price=limit, stop_price=trigger)
+        return self._manual(account_id, contract, action, terms).id
+
+    def manual_cancel(self, order_id: int) -> None:
+        """A cancel from another terminal, carried out at once."""
+        self._lifecycle.cancel(self._world.orders[order_id], Tags(OTHER_TERMINAL))
+        self._matcher.run()
+
+    def set_risk(self, account_id: int, admin_action: str) -> None:
+        """What the broker's risk desk does; the liquidating ones flatten at once."""
+        if admin_action not in ADMIN_ACTIONS:
+            raise ValueError(f"unknown admin action {admin_action}")
+        account, stamp = self._world.accounts[account_id], self._world.stamp()
+        if admin_action in FLATTENING:
+            self._desk.flatten_account(account)
+        account.locked = admin_action == LOCKING
+        account.liquidate_only = admin_action in REDUCING
+        self._store.update(
+            "accountRiskStatus",
+            account_id,
+            adminAction=admin_action,
+            adminTimestamp=stamp,
+            liquidateOnly=stamp if account.liquidate_only else None,
+        )
+
+    def set_limits(
+        self,
+        account_id: int,
+        *,
+        max_order_qty: int | None = None,
+        max_position: int | None = None,
+    ) -> None:
+        """Contracts per order and held per contract; None: no limit."""
+        account = self._world.accounts[account_id]
+        account.max_order_qty, account.max_position = max_order_qty, max_position
+
+    def close_account(self, account_id: int) -> None:
+        self._world.accounts[account_id].closed = True
+        flag: Row = {"closed": True} if self._world.is_2026 else {"active": False}
+        self._store.update("account", account_id, **flag)
+
+    def share_account(self, account_id: int, user: User | int) -> None:
+        """Let another user see and trade an account."""
+        self._store.watch(account_id, user if isinstance(user, int) else user.id)
+
+    def change_cash(self, account_id: int, delta: Decimal | str | int) -> None:
+        """Deposit or withdraw USD."""
+        self._ledger.change_cash(account_id, Decimal(delta))
+
+    def session_roll(self, *, new_week: bool | None = None) -> None:
+        """A session ends: day orders expire, lists empty, netPos becomes prevPos.
+
+        ``new_week`` defaults to whether the session that begins is Monday's.
+        """
+        self._run_due()
+        for order in list(self._world.orders.values()):
+            if not order.is_final and order.terms.time_in_force == "Day":
+                self._lifecycle.expire(order)
+        self.archive()
+        if new_week is None:
+            new_week = session_day(self.now()).weekday() == 0
+        for account_id in self._world.accounts:
+            self._ledger.roll(account_id, new_week=new_week)
+        self.library.refresh(self.now())
+
+    def archive(self) -> None:
+        """Finished orders with all their rows, and all fills, leave every answer."""
+        store = self._store
+        for entity in ("fillFee", "fillPair", "fill"):
+            for row in list(store.rows(entity)):
+                store.archive(entity, row["id"])
+        for row in list(store.rows("order")):
+            if row["ordStatus"] in FINAL:
+                self._archive_order(row["id"])
+        for row in list(store.rows("orderStrategy")):
+            if row["status"] != "ActiveStrategy":
+                for child in list(store.of_master("orderStrategyLink", row["id"])):
+                    store.archive("orderStrategyLink", child["id"])
+                store.archive("orderStrategy", row["id"])
+
     def book(self) -> Row:
         """Everything for comparison by tests, archived or not, JSON-ready.
 
@@ -217,8 +384,42 @@ class Venue:
             "cash": {each: self._cash(each) for each in self._world.accounts},
         }
 
+    def _run_due(self) -> None:
+        """Delayed commands whose time has come, and orders whose time is over."""
+        now = self.now()
+        due = [action for moment, action in self._desk.delayed if moment <= now]
+        self._desk.delayed = [each for each in self._desk.delayed if each[0] > now]
+        for action in due:
+            action()
+        for orders in list(self._world.resting.values()):
+            for order in list(orders.values()):
+                expires = order.terms.expire_time
+                if order.terms.time_in_force == "GTD" and expires and expires <= now:
+                    self._lifecycle.expire(order)
+        self._matcher.run()
+
+    def _manual(self, account_id: int, name: str, action: str, terms: Terms) -> LiveOrder:
+        contract = self.library.find(name)
+        if contract is None:
+            raise ValueError(f"unknown contract {name}")
+        tags = Tags(OTHER_TERMINAL)
+        order = self._lifecycle.open(account_id, contract, action, terms, tags)
+        self._lifecycle.accept(order)
+        self._matcher.run()
+        return order
+
+    def _archive_order(self, order_id: int) -> None:
+        store = self._store
+        for command in list(store.of_master("command", order_id)):
+            for entity in ("commandReport", "executionReport"):
+                for row in list(store.of_master(entity, command["id"])):
+                    store.archive(entity, row["id"])
+            store.archive("command", command["id"])
+        for version in list(store.of_master("orderVersion", order_id)):
+            store.archive("orderVersion", version["id"])
+        store.archive("order", order_id)
+
     def _order_row(self, order: LiveOrder) -> Row:
-        row = self._store.get("order", order.id) or {}
         return wire(
             {
                 **order.terms.as_row(),
@@ -233,14 +434,15 @@ class Venue:
                 "customTag50": order.tags.custom_tag,
                 "isAutomated": order.tags.is_automated,
                 "senderId": order.tags.sender_id,
-                "parentId": row.get("parentId"),
-                "ocoId": row.get("ocoId"),
+                "parentId": order.links.get("parentId"),
+                "ocoId": order.links.get("ocoId"),
                 "strategyId": order.strategy_id,
             }
         )
 
     def _fills(self) -> Iterable[Row]:
-        return self._store.rows("fill")
+        yield from self._store.archived["fill"].values()
+        yield from self._store.rows("fill")
 
     def _fill_row(self, row: Row) -> Row:
         order = self._world.orders[row["orderId"]]
