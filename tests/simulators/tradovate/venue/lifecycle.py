@@ -64,6 +64,7 @@ class Lifecycle:
         order = LiveOrder(
             order_id, account_id, contract, action, terms, tags, command["id"], version["id"]
         )
+        order.links = links or {}
         world.orders[order_id] = order
         world.open_orders(account_id, contract.id)[order_id] = order
         return order
@@ -199,6 +200,7 @@ class Lifecycle:
         world = self._world
         order.filled += qty
         order.value += qty * price
+        order.last_price = price
         whole = not order.remaining and (order.group is None or order.group.is_complete)
         self._executed(
             order,
@@ -303,9 +305,8 @@ class Lifecycle:
         )
 
 
-def link(legs: list[LiveOrder], **more: object) -> Group:
-    """Tie legs into one group. The rows' ``ocoId`` must have been given when they were opened."""
-    group = Group(legs, **more)  # type: ignore[arg-type]
-    for leg in legs:
+def link(group: Group) -> Group:
+    """Tell the legs of a group. Their rows' ``ocoId`` was given when they were opened."""
+    for leg in group.legs:
         leg.group = group
     return group

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from tests.simulators.tradovate.venue.lifecycle import Lifecycle
 from tests.simulators.tradovate.venue.schema import TRAILING
-from tests.simulators.tradovate.venue.world import LiveOrder, Quote, World
+from tests.simulators.tradovate.venue.world import AutoTrail, Group, LiveOrder, Quote, World
 
 TOUCHED = frozenset({"MIT", "LimitIfTouched"})
 PLAIN = frozenset({"Market", "Limit"})
@@ -39,8 +39,8 @@ class Matcher:
         """Move trailing stops, then look at every resting order of the contract."""
         quote = self._world.quotes[contract_id]
         for order in self.resting(contract_id):
-            if order.terms.order_type in TRAILING and not order.triggered:
-                self._trail(order, quote)
+            if not order.triggered:
+                self._follow(order, quote)
             self._queue.append(order)
         self.run()
 
@@ -66,7 +66,8 @@ class Matcher:
     def force(self, order: LiveOrder, qty: int | None, price: Decimal | None) -> None:
         """Fill an order whatever its terms say, at its own price unless one is given."""
         terms = order.terms
-        price = price or terms.price or terms.stop_price or self.touch(order)
+        candidates = (price, terms.price, terms.stop_price, self.touch(order))
+        price = next((each for each in candidates if each is not None), None)
         if price is None:
             raise ValueError(f"order {order.id} has no price to fill at")
         self._lifecycle.fill(order, min(qty or order.remaining, order.remaining), price)
@@ -111,6 +112,26 @@ class Matcher:
         if limit is None or (touch - limit) * order.sign > 0:
             return None
         return limit if order.rested else touch
+
+    def _follow(self, order: LiveOrder, quote: Quote) -> None:
+        if order.terms.order_type in TRAILING:
+            self._trail(order, quote)
+        elif order.terms.order_type == "Stop" and order.group is not None and order.group.trail:
+            self._auto_trail(order, order.group, order.group.trail, quote)
+
+    def _auto_trail(self, stop: LiveOrder, group: Group, trail: AutoTrail, quote: Quote) -> None:
+        """Once the entry has earned ``trigger`` points, follow in whole steps of ``freq``."""
+        entry, level = group.entry, stop.terms.stop_price
+        if entry is None or level is None or not entry.filled:
+            return
+        market = quote.bid if entry.sign > 0 else quote.ask
+        if (market - entry.value / entry.filled) * entry.sign < trail.trigger:
+            return
+        behind = (market - level) * entry.sign - trail.stop_loss
+        steps = behind // trail.freq
+        if steps > 0:
+            moved = level + entry.sign * steps * trail.freq
+            self._lifecycle.reversion(stop, replace(stop.terms, stop_price=moved))
 
     def _trail(self, order: LiveOrder, quote: Quote) -> None:
         """Keep the trigger at most ``peg`` away from the market, never further than it was."""

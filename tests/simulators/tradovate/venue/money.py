@@ -125,22 +125,21 @@ class Ledger:
             holding = self._first(order.account_id, contract)
         pairings = holding.take(fill["id"], order.sign * fill["qty"], fill["price"])
         row = world.store.get("position", holding.position_id)
-        if row is None:
-            row = self._position_row(order.account_id, holding)
-            world.store.add("position", row, account_id=order.account_id, silent=True)
+        before = row or self._position_row(order.account_id, holding)
         side = "bought" if order.sign > 0 else "sold"
-        world.store.update(
-            "position",
-            holding.position_id,
-            timestamp=world.stamp(),
-            tradeDate=world.trade_date(),
-            netPos=holding.net,
-            netPrice=self._net_price(holding),
-            **{
-                side: row[side] + fill["qty"],
-                f"{side}Value": row[f"{side}Value"] + fill["qty"] * fill["price"],
-            },
-        )
+        changes: Row = {
+            "timestamp": world.stamp(),
+            "tradeDate": world.trade_date(),
+            "netPos": holding.net,
+            "netPrice": self._net_price(holding),
+            side: before[side] + fill["qty"],
+            f"{side}Value": before[f"{side}Value"] + fill["qty"] * fill["price"],
+        }
+        if row is not None:
+            world.store.update("position", holding.position_id, **changes)
+        else:
+            given = {key: value for key, value in (before | changes).items() if value is not None}
+            world.store.add("position", given, account_id=order.account_id)
         return pairings
 
     def settle(self, order: LiveOrder, fill: Row, pairings: list[Pairing]) -> None:

@@ -15,7 +15,7 @@ from tests.simulators.tradovate.venue.matching import Matcher
 from tests.simulators.tradovate.venue.money import Ledger
 from tests.simulators.tradovate.venue.schema import TRAILING
 from tests.simulators.tradovate.venue.wire import ACCESS_DENIED, Http, Refused, Row, Violated
-from tests.simulators.tradovate.venue.world import Account, LiveOrder, Tags, Terms, World
+from tests.simulators.tradovate.venue.world import Account, Group, LiveOrder, Tags, Terms, World
 
 TERMS = {
     "orderType": v.must(v.ORDER_TYPE),
@@ -82,7 +82,6 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "LimitIfTouched": ("price", "touch_price"),
 }
 """Order type -> the prices without which it is InvalidPrice."""
-KEPT = frozenset({"price", "stop_price", "touch_price"})
 Verb = Callable[[int, Any], Row]
 
 
@@ -116,7 +115,7 @@ class OrderDesk:
 
     def place(self, user_id: int, body: Any) -> Row:
         body = self._checked(body, PLACE)
-        account, contract, terms = self._ticket(user_id, body)
+        account, contract, terms = self.admit(user_id, body)
         order = self._lifecycle.open(
             account.id, contract, body["action"], terms, tags_of(body, user_id)
         )
@@ -126,7 +125,7 @@ class OrderDesk:
 
     def place_oso(self, user_id: int, body: Any) -> Row:
         body = self._checked(body, OSO, "bracket1", "bracket2")
-        account, contract, terms = self._ticket(user_id, body)
+        account, contract, terms = self.admit(user_id, body)
         brackets = [body[name] for name in ("bracket1", "bracket2") if name in body]
         leg_terms = [self.terms(leg, terms.qty, contract, leg["action"]) for leg in brackets]
         entry = self._lifecycle.open(
@@ -149,7 +148,7 @@ class OrderDesk:
                     links=links,
                 )
             )
-        entry.groups.append(link(legs, entry=entry, cap=terms.qty))
+        entry.groups.append(link(Group(legs, entry, cap=terms.qty)))
         self.start_with_legs(entry)
         return {"orderId": entry.id} | {
             f"oso{place}Id": leg.id for place, leg in enumerate(legs, start=1)
@@ -157,10 +156,10 @@ class OrderDesk:
 
     def place_oco(self, user_id: int, body: Any) -> Row:
         body = self._checked(body, OCO, "other")
-        account, contract, terms = self._ticket(user_id, body)
+        account, contract, terms = self.admit(user_id, body)
         other = body["other"]
         other_terms = self.terms(other, terms.qty, contract, other["action"])
-        self._check_market(contract, other["action"], other_terms)
+        self._check_market(contract, other_terms)
         first_id, other_id = self._world.store.new_id(), self._world.store.new_id()
         first = self._lifecycle.open(
             account.id,
@@ -180,7 +179,7 @@ class OrderDesk:
             order_id=other_id,
             links={"ocoId": first_id},
         )
-        link([first, second])
+        link(Group([first, second]))
         for order in (first, second):
             if not order.is_final:
                 self._start(order)
@@ -304,8 +303,7 @@ class OrderDesk:
         for needed in NEEDS[terms.order_type]:
             if getattr(terms, needed) is None:
                 raise Refused("InvalidPrice", f"{terms.order_type} needs a {needed}")
-        unused = KEPT - set(NEEDS[terms.order_type])
-        terms = replace(terms, **dict.fromkeys(unused))
+        terms = terms.only(NEEDS[terms.order_type])
         check_ticks(terms, contract)
         return self._with_peg(terms, contract, action)
 
@@ -314,9 +312,10 @@ class OrderDesk:
         self._check_account(account)
         self._check_contract(contract)
         self._check_size(account, contract, action, terms.qty)
-        self._check_market(contract, action, terms)
+        self._check_market(contract, terms)
 
-    def _ticket(self, user_id: int, body: Row) -> tuple[Account, Contract, Terms]:
+    def admit(self, user_id: int, body: Row) -> tuple[Account, Contract, Terms]:
+        """Let a new order in: every check of it, in the order of the service's own."""
         account = self.account(user_id, body["accountId"], body.get("accountSpec"))
         self._refuse_next()
         self._check_account(account)
@@ -357,8 +356,7 @@ class OrderDesk:
             if self._ledger.margin(account.id) + more > equity:
                 raise Refused("UnknownReason", "Insufficient margin")
 
-    def _check_market(self, contract: Contract, action: str, terms: Terms) -> None:
-        del action
+    def _check_market(self, contract: Contract, terms: Terms) -> None:
         if terms.order_type == "Market" and contract.id not in self._world.quotes:
             raise Refused("NoQuote", "No quote available")
 
@@ -413,6 +411,16 @@ class OrderDesk:
             raise Refused("TooLate", "That quantity has filled")
         return terms
 
+    def flatten_account(self, account: Account) -> None:
+        """Cancel everything and close every position, on behalf of the broker."""
+        for (account_id, _), orders in list(self._world.resting.items()):
+            if account_id == account.id:
+                for order in list(orders.values()):
+                    self._lifecycle.cancel(order)
+        for holding in self._ledger.holdings(account.id):
+            if holding.net:
+                self._flatten(account, holding.contract, Tags())
+
     def _flatten(self, account: Account, contract: Contract, tags: Tags) -> LiveOrder | None:
         """Cancel what works on the contract and close what is held; None when flat."""
         self._check_account(account)
@@ -421,7 +429,7 @@ class OrderDesk:
         terms = Terms("Market", abs(held))
         if held:
             self._check_contract(contract)
-            self._check_market(contract, action, terms)
+            self._check_market(contract, terms)
         for order in list(self._world.open_orders(account.id, contract.id).values()):
             self._lifecycle.cancel(order)
         if not held:
@@ -432,22 +440,23 @@ class OrderDesk:
         return order
 
     def _checked(self, body: Any, fields: dict[str, v.Field], *nested: str) -> Row:
-        fields = self._fields(fields)
-        if self._world.switches.lenient and "accountSpec" in fields:
-            fields = {**fields, "accountSpec": v.TEXT}
+        fields = self.fields(fields)
         given = v.checked(body, fields)
         found: list[Row] = []
         for name in nested:
             if name in given:
                 given[name] = {k: each for k, each in given[name].items() if each is not None}
-                found += v.violations(given[name], self._fields(RESTRAINED), f"{name}.")
+                found += v.violations(given[name], self.fields(RESTRAINED), f"{name}.")
         if found:
             raise Violated(found)
         return given
 
-    def _fields(self, fields: dict[str, v.Field]) -> dict[str, v.Field]:
+    def fields(self, fields: dict[str, v.Field]) -> dict[str, v.Field]:
+        """A schema as this world has it: shapes and leniency."""
         if "orderType" in fields and self._world.is_2026:
-            return {**fields, "orderType": v.must(v.ORDER_TYPE_2026)}
+            fields = {**fields, "orderType": v.must(v.ORDER_TYPE_2026)}
+        if "accountSpec" in fields and self._world.switches.lenient:
+            fields = {**fields, "accountSpec": v.TEXT}
         return fields
 
     def _read_terms(self, body: Row, qty: int) -> Terms:

@@ -26,6 +26,7 @@ class Store:
         self._by_master: dict[tuple[str, int], dict[int, Row]] = defaultdict(dict)
         self._account_of: dict[tuple[str, int], int] = {}
         self._by_name: dict[tuple[str, str], Row] = {}
+        self.archived: dict[str, dict[int, Row]] = defaultdict(dict)
         self.watchers: dict[int, list[int]] = defaultdict(list)
         self.accounts_of: dict[int, list[int]] = defaultdict(list)
         self.listeners: list[Listener] = []
@@ -74,6 +75,7 @@ class Store:
         row = self._rows[entity].pop(row_id, None)
         if row is None:
             return
+        self.archived[entity][row_id] = row
         account_id = self._account_of.get((entity, row_id))
         if account_id is not None:
             self._by_account[entity, account_id].pop(row_id, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from tests.simulators.tradovate.venue import schema
@@ -13,6 +13,7 @@ from tests.simulators.tradovate.venue.wire import Http, Row, Violated
 
 SHORT = 64
 MAX_QUANTITY = 2**31 - 1
+MAX_NUMBER = 10**12
 Check = Callable[[Any], str | None]
 
 
@@ -36,10 +37,9 @@ def _positive(value: Any) -> str | None:
 def _number(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return "must be a number"
-    try:
-        return None if Decimal(str(value)).is_finite() else "must be finite"
-    except InvalidOperation:
-        return "must be a number"
+    size = Decimal(value)
+    fits = size.is_finite() and abs(size) < MAX_NUMBER
+    return None if fits else "must be a finite number of sensible size"
 
 
 def _boolean(value: Any) -> str | None:
@@ -96,6 +96,7 @@ NUMBER = Field(_number)
 BOOLEAN = Field(_boolean)
 MOMENT = Field(_moment)
 PARAMS = Field(_text(8192))
+COMMAND = Field(_text(1024))
 OBJECT = Field(_object)
 OBJECTS = Field(_objects)
 INTEGERS = Field(_integers)

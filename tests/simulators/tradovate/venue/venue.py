@@ -22,7 +22,7 @@ from tests.simulators.tradovate.venue.store import Listener, Store
 from tests.simulators.tradovate.venue.strategies import StrategyDesk
 from tests.simulators.tradovate.venue.switches import Switches
 from tests.simulators.tradovate.venue.users import User
-from tests.simulators.tradovate.venue.wire import Http, Refused, Row, Violated, deep, iso, wire
+from tests.simulators.tradovate.venue.wire import Http, Refused, Row, Violated, deep, wire
 from tests.simulators.tradovate.venue.world import (
     Account,
     LiveOrder,
@@ -258,7 +258,12 @@ class Venue:
             self.set_price(contract.name, bid, ask, self._random.choice((bid, ask)))
 
     def manual_trade(self, account_id: int, contract: str, action: str, qty: int) -> int:
-        """A market order of another terminal, filled whatever is held; its order id."""
+        """A market order of another terminal, filled whatever is held; its order id.
+
+        Raises ValueError when the contract has no price yet.
+        """
+        if self.quote(contract) is None:
+            raise ValueError(f"{contract} has no price")
         order = self._manual(account_id, contract, action, Terms("Market", qty))
         if not order.is_final:
             self._matcher.force(order, None, None)

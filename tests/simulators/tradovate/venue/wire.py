@@ -59,6 +59,15 @@ def as_date(day: date) -> Row:
     return {"year": day.year, "month": day.month, "day": day.day}
 
 
+def deep(value: Any) -> Any:
+    """``wire`` for an answer with rows inside."""
+    if isinstance(value, dict):
+        return {key: deep(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [deep(each) for each in value]
+    return float(value) if isinstance(value, Decimal) else value
+
+
 def wire(row: Row) -> Row:
     """A copy of one row in which every Decimal has become a JSON double."""
     return {key: float(v) if type(v) is Decimal else v for key, v in row.items()}

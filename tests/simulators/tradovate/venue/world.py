@@ -33,6 +33,15 @@ class Terms:
     max_show: int | None = None
     text: str | None = None
 
+    def only(self, kept: tuple[str, ...]) -> Terms:
+        """Without the prices that the order type does not use."""
+        return replace(
+            self,
+            price=self.price if "price" in kept else None,
+            stop_price=self.stop_price if "stop_price" in kept else None,
+            touch_price=self.touch_price if "touch_price" in kept else None,
+        )
+
     def with_qty(self, qty: int) -> Terms:
         return replace(self, qty=qty)
 
@@ -100,6 +109,10 @@ class LiveOrder:
     status: str = "PendingNew"
     filled: int = 0
     value: Decimal = Decimal(0)
+    """Sum of price x quantity of its fills."""
+    last_price: Decimal | None = None
+    links: Row = field(default_factory=dict)
+    """``parentId`` and ``ocoId`` as the row shows them."""
     triggered: bool = False
     rested: bool = False
     pending: Pending | None = None
