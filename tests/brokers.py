@@ -103,6 +103,8 @@ class FakeBroker:
         """Whether ``find_order`` gets no answer."""
         self.names_fills = True
         """Whether fills carry our client order id, or only the broker's own."""
+        self.counts_from_asked = False
+        """Whether legs count from the price that a limit entry asked for."""
         self.sent: list[str] = []
         self.cancels: list[str] = []
         self.modified: list[tuple[str, Decimal, Decimal | None]] = []
@@ -327,11 +329,19 @@ class FakeBroker:
         self._execute(account, order, Decimal(quantity), self.price)
         del self._orders[account.id][order.client_id]
 
-    def end(self, account_id: int, client_id: str) -> None:
-        """Carry out a slow cancel and push it."""
+    def end(self, account_id: int, client_id: str, *, tell: bool = True) -> None:
+        """Carry out a slow cancel, or end an order unasked, and push that where ``tell``."""
         ref = self._refs[account_id]
         touched = self._cancel(ref, self._orders[account_id][client_id])
-        self.push(ref, self._report(ref, touched))
+        if tell:
+            self.push(ref, self._report(ref, touched))
+
+    def unlink(self, account_id: int, client_id: str) -> None:
+        """Forget that the order ends with another one."""
+        orders = self._orders[account_id]
+        partner = orders[client_id].partner
+        if partner is not None:
+            orders[partner].partner = orders[client_id].partner = None
 
     def push(self, account: AccountRef, report: BrokerReport, times: int = 1) -> None:
         for _ in range(times):
@@ -478,6 +488,8 @@ class FakeBroker:
 
     def _wake(self, leg: _Order, entry: _Order) -> None:
         average = entry.value / entry.filled
+        if self.counts_from_asked and entry.ticket.limit_price is not None:
+            average = entry.ticket.limit_price
         changes: dict[str, Any] = {"quantity": entry.filled}
         if leg.offset is not None:
             away = entry.ticket.side.sign * leg.offset

@@ -8,7 +8,7 @@ from apiflask import APIFlask
 
 from app.brokers import registry
 from app.extensions import db
-from app.services import executor, reconcile, runtime
+from app.services import executor, reconcile, runtime, user_data
 from config import Config
 from tests.brokers import FakeBroker
 from tests.contract.brokers import PriceBoard
@@ -39,7 +39,7 @@ def fake(app: APIFlask, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeBroker]
     monkeypatch.setattr(executor, "_STORAGE_PAUSE_S", 0.02)
     with app.app_context():
         broker = FakeBroker(db.engine)
-    broker.subscribe(runtime.take_in)
+    broker.subscribe(user_data.take_in)
     registry.register("fake", broker)
     yield broker
     registry._brokers.pop("fake")
