@@ -18,4 +18,9 @@ ALERT_TO_ORDER_SECONDS = Histogram(
     buckets=(0.002, 0.004, 0.006, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 60),
 )
 FILLS = Counter("just_trades_fills", "Fills applied, by source", ["source"])
+BROKER_REQUESTS = Counter(
+    "just_trades_broker_requests",
+    "Requests to brokers, by what they were for and their outcome",
+    ["broker", "purpose", "outcome"],
+)
 LANES = Gauge("just_trades_lanes", "Accounts with work under way")

@@ -1,0 +1,1 @@
+"""Tradovate: orders by REST, changes by its user stream."""

@@ -1,0 +1,755 @@
+"""The session of one log-in: its token, kept and renewed, and the calls that are made with it.
+
+A log-in closes older sessions of the same user (two are allowed), may be refused with a captcha,
+and is counted per address: so a token is kept across restarts, renewed while it is valid, and a
+session is opened only where renewing is impossible. One greenlet at a time does that, the others
+wait for what comes of it.
+
+What is kept is one JSON object (``LoginStore.save_token``): ``access_token, md_token, expires_at,
+obtained_at, user_id, name``, by OAuth ``refresh_token`` and ``refresh_of``, and while the broker
+asks for silence ``blocked_until, block_reason`` and, for single endpoints, ``blocked_paths``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from random import SystemRandom
+from typing import Any
+
+import gevent
+from gevent.event import AsyncResult
+
+from app import clock
+from app.brokers.logins import LoginRef, LoginStore
+from app.brokers.tradovate.budget import Budget, Purpose
+from app.brokers.tradovate.errors import (
+    BadRequest,
+    Locked,
+    NoAnswer,
+    NotSent,
+    Penalty,
+    SessionLost,
+    quoted,
+    refusal,
+)
+from app.brokers.tradovate.http import Transport
+from app.domain.errors import BrokerError, BrokerRateLimited, BrokerRefused, BrokerUnavailable
+
+log = logging.getLogger(__name__)
+
+APP_ID = "Just.Trades."
+APP_VERSION = "1.0"
+LOGIN_PATH = "/auth/accesstokenrequest"
+RENEWAL_PATH = "/auth/renewaccesstoken"
+OAUTH_PATH = "/auth/oauthtoken"
+ME_PATH = "/auth/me"
+
+_LEAD = timedelta(minutes=15)
+_LEAD_SHARE = 6
+"""A token is renewed a quarter of an hour, but at most a sixth of its life, before its end."""
+_JITTER_S = 60.0
+_RENEWAL_PAUSE = timedelta(minutes=1)
+"""Between renewals before the end that failed, or that moved the end by nothing."""
+_BLOCK = timedelta(hours=1)
+_REVIVAL_PAUSE = timedelta(minutes=15)
+"""Between renewals on mere suspicion: the endpoint takes 15 an hour from one address."""
+_STRANGE_ANSWERS = 2
+_DENIAL = timedelta(minutes=15)
+"""For so long a path that is denied with a fresh token is not taken for a lost session."""
+_LOGIN_PAUSES = tuple(timedelta(seconds=s) for s in (15, 30, 60, 120, 300))
+"""After log-ins without a clear answer: they may count as failures, of which 5 an hour are free."""
+_LONGEST_PENALTY_S = 60.0
+_EVERYTHING = ""
+"""The path that stands for all paths."""
+_KEPT_WITHOUT_SESSION = (
+    "refresh_token",
+    "refresh_of",
+    "blocked_until",
+    "block_reason",
+    "blocked_paths",
+)
+_BLOCK_WORDS = {
+    "rate_limit": "Tradovate has locked this log-in: too many requests",
+    "last_warning": "Tradovate warned that it is about to lock this log-in",
+    "captcha": "Tradovate asks for a captcha, which no program can solve",
+}
+_DOMAINS = {
+    "order": "orders",
+    "orderversion": "orders",
+    "orderstrategy": "orders",
+    "orderstrategylink": "orders",
+    "command": "orders",
+    "commandreport": "orders",
+    "executionreport": "orders",
+    "position": "positions",
+    "fillpair": "positions",
+    "fill": "fills",
+    "fillfee": "fills",
+    "account": "accounts",
+    "accountriskstatus": "accounts",
+    "cashbalance": "balances",
+    "cashbalancelog": "balances",
+    "marginsnapshot": "balances",
+    "contract": "the contract library",
+    "contractmaturity": "the contract library",
+    "product": "the contract library",
+    "user": "users",
+    "md": "market data",
+}
+"""What the permissions of an API key are given for, by the first part of a path."""
+_random = SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    path: str
+    body: Mapping[str, Any] | None
+    query: Mapping[str, Any] | None
+    purpose: Purpose
+    by_hand: bool
+
+    @property
+    def endpoint(self) -> str:
+        """The path as captchas and denials are remembered for it."""
+        return self.path.lower()
+
+    @property
+    def may_pass_a_block(self) -> bool:
+        """A person gets out of a position whatever we think of our chances."""
+        return self.by_hand and self.purpose in (Purpose.EXIT, Purpose.CANCEL)
+
+    def with_ticket(self, ticket: str) -> _Request:
+        return replace(self, body={**(self.body or {}), "p-ticket": ticket})
+
+
+class Session:
+    """``oauth_transport``: to the host that takes OAuth grants (the live one), where it is
+    another."""
+
+    def __init__(
+        self,
+        login: LoginRef,
+        store: LoginStore,
+        transport: Transport,
+        budget: Budget,
+        *,
+        oauth_transport: Transport | None = None,
+    ) -> None:
+        self._login = login
+        self._store = store
+        self._transport = transport
+        self._oauth_transport = oauth_transport or transport
+        self._budget = budget
+        self._kept: dict[str, Any] = {}
+        self._is_loaded = False
+        self._under_way: AsyncResult | None = None
+        self._refused: tuple[str, BrokerRefused] | None = None
+        self._renew_after = clock.now()
+        self._revive_after = clock.now()
+        self._login_after = clock.now()
+        self._failed_logins = 0
+        self._strange_answers = 0
+        self._doubted: str | None = None
+        self._denied: dict[str, datetime] = {}
+        self._jitter = timedelta(seconds=_random.uniform(0, _JITTER_S))
+
+    # What the others use.
+
+    def call(
+        self,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+        purpose: Purpose = Purpose.READ,
+        by_hand: bool = False,
+    ) -> Any:
+        """The answer's JSON; a refusal inside it is the caller's to find (``errors.refusal``).
+
+        Order calls (ENTRY, EXIT, CANCEL) are sent again in two cases only, in both of which the
+        first one was not executed (reference 2.5 and 4) and what is sent is identical: with the
+        ticket of a penalty, once; and once after a 401 that says that the token has expired,
+        because such a call is turned away before anything looks at what it asks. Any other 401
+        may be about the order or the account and is handed on.
+
+        ``by_hand``: a person wants this EXIT or CANCEL now, even while the broker has asked for
+        silence.
+
+        Raises:
+            BrokerRefused: not executed (``access_denied``, ``no_permission``, ``not_there``,
+                ``bad_request``, ``bad_credentials``, ``not_sent``).
+            BrokerRateLimited: not executed; blocked, over budget, or a penalty too long to wait.
+            BrokerUnavailable: it may have been executed.
+        """
+        request = _Request(_normal(path), body, query, purpose, by_hand)
+        token = self._token_for(request)
+        try:
+            return self._through_penalty(request, token)
+        except SessionLost as e:
+            return self._after_denial(request, token, e)
+        except (NoAnswer, BrokerRateLimited) as e:
+            if purpose.is_order_call or not self._looks_evicted(e):
+                raise
+        return self._through_penalty(request, self._revived(token))
+
+    def token(self) -> str:
+        """A token that is valid as far as we know; what needs one for long asks each time.
+
+        Raises:
+            BrokerRefused: ``bad_credentials`` is final until a person acts; ``not_sent`` is not.
+            BrokerRateLimited: blocked. BrokerUnavailable: signing in was not answered.
+        """
+        return self._current(forced=False)
+
+    def md_token(self) -> str | None:
+        self._load()
+        return _text_or_none(self._kept.get("md_token"))
+
+    def user_id(self) -> int:
+        """The user's id at Tradovate. Raises as ``call`` does."""
+        self.token()
+        if self._kept.get("user_id") is None:
+            me = self.call(ME_PATH)
+            self._keep({**self._kept, **_identity(me)})
+        return int(self._kept["user_id"])
+
+    def forget(self) -> None:
+        """Drop the session, so that the next call opens one, with the credentials of then. What
+        outlives a session stays: a lock of the broker, a refresh token."""
+        self._refused = None
+        self._doubted = None
+        self._denied.clear()
+        self._load()
+        self._keep({k: v for k, v in self._kept.items() if k in _KEPT_WITHOUT_SESSION})
+
+    @property
+    def blocked_until(self) -> datetime | None:
+        """No call before this instant; None: not blocked."""
+        self._load()
+        return self._blocked_until(_EVERYTHING)
+
+    @property
+    def block_reason(self) -> str | None:
+        """``rate_limit``, ``last_warning`` or ``captcha``, while it is blocked."""
+        return self._kept.get("block_reason") if self.blocked_until else None
+
+    # One call.
+
+    def _token_for(self, request: _Request) -> str:
+        """What stops the call before it is sent is a refusal: nothing was executed."""
+        self._guard(request.endpoint, forced=request.may_pass_a_block)
+        try:
+            token = self._current(forced=request.may_pass_a_block)
+            if token == self._doubted:
+                token = self._revived(token)
+        except BrokerUnavailable as e:
+            raise NotSent(f"There is no session at Tradovate: {e.detail}; nothing was sent") from e
+        return token
+
+    def _through_penalty(self, request: _Request, token: str) -> Any:
+        try:
+            return self._send(request, token)
+        except Penalty as e:
+            _wait_out(e)
+            return self._send(request.with_ticket(e.ticket), token)
+
+    def _send(self, request: _Request, token: str) -> Any:
+        self._guard(request.endpoint, forced=request.may_pass_a_block)
+        self._budget.take(request.purpose)
+        self._guard(request.endpoint, forced=request.may_pass_a_block)
+        try:
+            answer = self._transport.send(
+                request.path,
+                body=request.body,
+                query=request.query,
+                token=token,
+                purpose=request.purpose.name.lower(),
+            )
+        except (Locked, Penalty) as e:
+            self._note_block(request.endpoint, e)
+            self._doubted = token if isinstance(e, Locked) else self._doubted
+            raise
+        except (NoAnswer, BrokerRateLimited) as e:
+            self._strange_answers += _may_mean_eviction(e)
+            raise
+        self._strange_answers = 0
+        return answer
+
+    def _after_denial(self, request: _Request, token: str, error: SessionLost) -> Any:
+        if request.purpose.is_order_call and not error.is_expired:
+            self._doubted = token
+            raise error
+        if not error.is_expired and self._is_denied(request.endpoint):
+            raise _no_permission(request.path, error)
+        try:
+            fresh = self._replaced(token)
+        except BrokerUnavailable as e:
+            raise NotSent(f"There is no session at Tradovate: {e.detail}; nothing was done") from e
+        try:
+            return self._through_penalty(request, fresh)
+        except SessionLost as e:
+            if request.purpose.is_order_call:
+                raise
+            self._denied[request.endpoint] = clock.now() + _DENIAL
+            raise _no_permission(request.path, e) from e
+
+    def _is_denied(self, path: str) -> bool:
+        until = self._denied.get(path)
+        return until is not None and clock.now() < until
+
+    # The broker asks for silence.
+
+    def _guard(self, path: str, *, forced: bool) -> None:
+        """Raises BrokerRateLimited while nothing may be sent there."""
+        self._load()
+        if forced:
+            return
+        for scope in (_EVERYTHING, path):
+            until = self._blocked_until(scope)
+            if until is not None:
+                reason = self._kept.get("block_reason") if scope == _EVERYTHING else "captcha"
+                words = _BLOCK_WORDS.get(str(reason), "Tradovate asks to wait")
+                raise BrokerRateLimited(
+                    f"{words}; no request is sent before {until:%H:%M} UTC",
+                    retry_after_s=(until - clock.now()).total_seconds(),
+                )
+
+    def _blocked_until(self, scope: str) -> datetime | None:
+        kept = self._kept.get("blocked_until")
+        if scope != _EVERYTHING:
+            kept = (self._kept.get("blocked_paths") or {}).get(scope)
+        until = _instant(kept)
+        return until if until is not None and until > clock.now() else None
+
+    def _note_block(self, path: str, error: Locked | Penalty) -> None:
+        """A lock is the user's. A captcha is the endpoint's, except that without a log-in there
+        is nothing."""
+        if isinstance(error, Penalty) and not error.captcha:
+            return
+        until = (clock.now() + _BLOCK).isoformat()
+        reason = error.reason if isinstance(error, Locked) else "captcha"
+        if reason == "captcha" and path not in (LOGIN_PATH, OAUTH_PATH):
+            paths = {**(self._kept.get("blocked_paths") or {}), path: until}
+            self._keep({**self._kept, "blocked_paths": paths})
+        else:
+            self._keep({**self._kept, "blocked_until": until, "block_reason": reason})
+        log.warning(
+            "the broker asks for silence", extra={"login_id": self._login.id, "reason": reason}
+        )
+
+    # The token.
+
+    def _current(self, *, forced: bool) -> str:
+        self._load()
+        if self._under_way is not None or not self._is_valid(self._kept):
+            return self._renewed(None, forced=forced)
+        if self._is_due(self._kept):
+            return self._renewed_early()
+        return str(self._kept["access_token"])
+
+    def _is_valid(self, token: Mapping[str, Any]) -> bool:
+        if not token.get("access_token"):
+            return False
+        expires_at = _instant(token.get("expires_at"))
+        return expires_at is None or expires_at > clock.now()
+
+    def _is_due(self, token: Mapping[str, Any]) -> bool:
+        expires_at, obtained_at = _instant(token.get("expires_at")), token.get("obtained_at")
+        if expires_at is None or clock.now() < self._renew_after:
+            return False
+        life = expires_at - (_instant(obtained_at) or expires_at - _LEAD * _LEAD_SHARE)
+        lead = min(_LEAD, life / _LEAD_SHARE)
+        jitter = min(self._jitter, lead / 4)
+        return clock.now() >= expires_at - lead - jitter
+
+    def _renewed_early(self) -> str:
+        """The renewed token or, where that fails, the one that is valid for a while yet."""
+        token = str(self._kept["access_token"])
+        self._renew_after = clock.now() + _RENEWAL_PAUSE
+        try:
+            return self._renewed(token, forced=False)
+        except BrokerError as e:
+            log.warning("token not renewed yet", extra={"login_id": self._login.id, "code": e.code})
+            return str(self._kept.get("access_token") or token)
+
+    def _replaced(self, bad: str) -> str:
+        """A token in the place of one that was not accepted."""
+        return self._renewed(bad, forced=False)
+
+    def _revived(self, token: str) -> str:
+        """The token after the suspicion that its session was closed: renewed if it lives, of a
+        new session if it does not."""
+        self._doubted = None
+        self._strange_answers = 0
+        if clock.now() < self._revive_after:
+            return token
+        self._revive_after = clock.now() + _REVIVAL_PAUSE
+        return self._renewed(token, forced=False, suspected=True)
+
+    def _looks_evicted(self, error: BrokerError) -> bool:
+        return (
+            _may_mean_eviction(error)
+            and self._strange_answers >= _STRANGE_ANSWERS
+            and clock.now() >= self._revive_after
+        )
+
+    def _renewed(self, bad: str | None, *, forced: bool, suspected: bool = False) -> str:
+        """Another token than ``bad``, of whoever gets it first: the store may have one of another
+        process, and what is under way here already is waited for."""
+        if self._under_way is not None:
+            kept = self._under_way.get()
+        else:
+            kept = self._alone(lambda: self._obtained(bad, forced, suspected))
+        return str(kept["access_token"])
+
+    def _alone(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        result = self._under_way = AsyncResult()
+        try:
+            kept = work()
+        except BrokerError as e:
+            result.set_exception(e)
+            raise
+        except BaseException:
+            result.set_exception(BrokerUnavailable("Signing in at Tradovate was interrupted"))
+            raise
+        else:
+            result.set(kept)
+            return kept
+        finally:
+            self._under_way = None
+
+    def _obtained(self, bad: str | None, forced: bool, suspected: bool) -> dict[str, Any]:
+        with self._store.renewing(self._login.id):
+            self._load(again=True)
+            kept = self._kept
+            if self._is_valid(kept) and kept["access_token"] != bad:
+                return kept
+            if self._is_valid(kept):
+                renewed = self._renewal(kept, forced, suspected)
+                if renewed is not None:
+                    return self._adopt(renewed, "session renewed")
+            return self._adopt(self._opened(kept, forced), "signed in at the broker")
+
+    def _renewal(
+        self, kept: dict[str, Any], forced: bool, suspected: bool
+    ) -> dict[str, Any] | None:
+        """The kept token renewed; None: its session is over."""
+        self._guard(RENEWAL_PATH, forced=forced)
+        try:
+            answer = self._transport.send(RENEWAL_PATH, token=str(kept["access_token"]))
+            return {**kept, **_token_of(answer, kept)}
+        except SessionLost:
+            return None
+        except (Locked, Penalty, NoAnswer) as e:
+            if suspected and _may_mean_eviction(e):
+                return None
+            if isinstance(e, Locked | Penalty):
+                self._note_block(RENEWAL_PATH, e)
+            raise
+        except (BadRequest, BrokerRefused) as e:
+            if isinstance(e, NotSent | BrokerRateLimited):
+                raise
+            return None
+
+    def _opened(self, kept: dict[str, Any], forced: bool) -> dict[str, Any]:
+        """A new session.
+
+        Raises:
+            BrokerRefused: ``bad_credentials``, remembered until the credentials change.
+        """
+        credentials = self._store.credentials(self._login.id)
+        fingerprint = _fingerprint(dict(credentials))
+        if self._refused is not None and self._refused[0] == fingerprint:
+            raise self._refused[1]
+        path = LOGIN_PATH if _is_password_login(credentials) else OAUTH_PATH
+        self._guard(path, forced=forced)
+        self._guard_log_in()
+        try:
+            opened = self._signed_in(credentials, kept)
+        except (Locked, Penalty) as e:
+            self._note_block(path, e)
+            raise
+        except BrokerRefused as e:
+            if e.code == "bad_credentials":
+                self._refused = (fingerprint, e)
+            raise
+        except BrokerUnavailable:
+            pause = _LOGIN_PAUSES[min(self._failed_logins, len(_LOGIN_PAUSES) - 1)]
+            self._failed_logins += 1
+            self._login_after = clock.now() + pause
+            raise
+        self._failed_logins = 0
+        return opened
+
+    def _guard_log_in(self) -> None:
+        wait_s = (self._login_after - clock.now()).total_seconds()
+        if wait_s > 0:
+            raise BrokerRateLimited(
+                "Signing in at Tradovate was not answered; it is tried again shortly",
+                retry_after_s=wait_s,
+            )
+
+    def _signed_in(self, credentials: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+        if _is_password_login(credentials):
+            return sign_in(self._transport, credentials)
+        given = _text_or_none(credentials.get("refresh_token"))
+        origin = _fingerprint(given)
+        is_descendant = kept.get("refresh_of") == origin or given is None
+        refresh_token = _text_or_none(kept.get("refresh_token")) if is_descendant else None
+        refresh_token = refresh_token or given
+        if refresh_token is None:
+            raise BrokerRefused(_GRANT_ENDED, code="bad_credentials")
+        granted = refresh_grant(self._oauth_transport, credentials, refresh_token)
+        granted["refresh_token"] = granted.get("refresh_token") or refresh_token
+        return {**granted, "refresh_of": origin}
+
+    def _adopt(self, token: dict[str, Any], message: str) -> dict[str, Any]:
+        """Keep the token, first of all: a refresh token works once."""
+        blocks = {k: self._kept[k] for k in _KEPT_WITHOUT_SESSION if k in self._kept}
+        self._keep({**blocks, **token})
+        self._doubted = None
+        self._strange_answers = 0
+        self._jitter = timedelta(seconds=_random.uniform(0, _JITTER_S))
+        self._renew_after = clock.now() + _RENEWAL_PAUSE
+        log.info(message, extra={"login_id": self._login.id})
+        return self._kept
+
+    def _load(self, *, again: bool = False) -> None:
+        if again or not self._is_loaded:
+            self._kept = dict(self._store.token(self._login.id) or {})
+            self._is_loaded = True
+
+    def _keep(self, kept: dict[str, Any]) -> None:
+        self._kept = kept
+        self._is_loaded = True
+        self._store.save_token(self._login.id, dict(kept) or None)
+
+
+# Signing in.
+
+_GRANT_ENDED = "The permission given at Tradovate has ended: connect the log-in again"
+
+
+def sign_in(transport: Transport, credentials: Mapping[str, Any]) -> dict[str, Any]:
+    """Open a session by user name and password; the token as it is kept.
+
+    Raises:
+        BrokerRefused: ``bad_credentials``, with the broker's words.
+        Penalty: ``captcha``, or a wait that is too long. Locked, NotSent, BrokerUnavailable.
+    """
+    body = {
+        "name": credentials.get("username"),
+        "password": credentials.get("password"),
+        "appId": credentials.get("app_id") or APP_ID,
+        "appVersion": APP_VERSION,
+        "cid": credentials.get("client_id"),
+        "sec": credentials.get("client_secret"),
+        "deviceId": credentials.get("device_id"),
+    }
+    body = {name: value for name, value in body.items() if value not in (None, "")}
+    secrets = [str(body[name]) for name in ("password", "sec") if name in body]
+    try:
+        answer = _with_ticket(transport, body)
+    except (SessionLost, BadRequest) as e:
+        raise BrokerRefused(e.detail, code="bad_credentials") from e
+    return _token_of(answer, {}, secrets)
+
+
+def exchange_code(
+    transport: Transport, code: str, redirect_uri: str, client_id: str, client_secret: str
+) -> dict[str, Any]:
+    """The session of a user who came back from Tradovate's log-in page, as it is kept, with its
+    ``refresh_token`` where there is one.
+
+    Raises:
+        BrokerRefused: ``bad_credentials``, with the broker's words.
+        BrokerUnavailable: no clear answer; the code may be used up.
+    """
+    fields = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": redirect_uri,
+        "client_id": client_id,
+        "client_secret": client_secret,
+    }
+    return _granted(transport, fields)
+
+
+def refresh_grant(
+    transport: Transport, credentials: Mapping[str, Any], refresh_token: str
+) -> dict[str, Any]:
+    """A new token for a refresh token, which is used up by this. Raises as ``exchange_code``."""
+    fields = {
+        "grant_type": "refresh_token",
+        "refresh_token": refresh_token,
+        "client_id": str(credentials.get("client_id") or ""),
+        "client_secret": str(credentials.get("client_secret") or ""),
+    }
+    return _granted(transport, fields)
+
+
+def _with_ticket(transport: Transport, body: Mapping[str, Any]) -> Any:
+    try:
+        return transport.send(LOGIN_PATH, body=body)
+    except Penalty as e:
+        _wait_out(e)
+        return transport.send(LOGIN_PATH, body={**body, "p-ticket": e.ticket})
+
+
+def _wait_out(penalty: Penalty) -> None:
+    """Wait as long as asked. Raises the penalty where that is too long, or no use."""
+    if penalty.captcha or penalty.seconds > _LONGEST_PENALTY_S:
+        raise penalty
+    gevent.sleep(penalty.seconds)
+
+
+def _token_of(
+    answer: Any, before: Mapping[str, Any], secrets: list[str] | None = None
+) -> dict[str, Any]:
+    """An access token as it is kept; a 200 without one is a refusal."""
+    if not isinstance(answer, dict) or not answer.get("accessToken"):
+        raise _not_signed_in(answer, secrets or [])
+    return {
+        "access_token": str(answer["accessToken"]),
+        "md_token": _text_or_none(answer.get("mdAccessToken")) or before.get("md_token"),
+        "expires_at": _iso(_instant(answer.get("expirationTime"))),
+        "obtained_at": clock.now().isoformat(),
+        "user_id": answer.get("userId") or before.get("user_id"),
+        "name": _text_or_none(answer.get("name")) or before.get("name"),
+    }
+
+
+def _not_signed_in(answer: Any, secrets: list[str]) -> BrokerError:
+    if refusal(answer) is None and not isinstance(answer, dict):
+        return BrokerUnavailable("Tradovate's answer to signing in could not be read")
+    text = quoted(answer.get("errorText"), secrets) or quoted(answer.get("userStatus"))
+    words = f" ({text})" if text else ""
+    return BrokerRefused(f"Tradovate refused to sign in{words}", code="bad_credentials")
+
+
+def _granted(transport: Transport, fields: dict[str, str]) -> dict[str, Any]:
+    """A grant, asked for by a form as in the official sample or, where that is not understood, by
+    JSON as in the schema."""
+    try:
+        answer = _grant_answer(transport, fields)
+    except (SessionLost, BadRequest) as e:
+        raise BrokerRefused(e.detail, code="bad_credentials") from e
+    secrets = [v for name, v in fields.items() if name not in ("grant_type", "redirect_uri")]
+    if not isinstance(answer, dict) or not answer.get("access_token"):
+        raise _not_granted(answer, secrets)
+    now = clock.now()
+    token = {
+        "access_token": str(answer["access_token"]),
+        "md_token": None,
+        "expires_at": _iso(_after(now, answer.get("expires_in"))),
+        "obtained_at": now.isoformat(),
+        "user_id": None,
+        "name": None,
+        "refresh_token": _text_or_none(answer.get("refresh_token")),
+    }
+    if fields["grant_type"] == "authorization_code":
+        token |= _identity_or_nothing(transport, str(token["access_token"]))
+    return token
+
+
+def _grant_answer(transport: Transport, fields: dict[str, str]) -> Any:
+    try:
+        return transport.send(OAUTH_PATH, form=fields)
+    except BadRequest:
+        return transport.send(OAUTH_PATH, body=fields)
+    except NoAnswer as e:
+        if e.http_status != _UNSUPPORTED_MEDIA_TYPE:
+            raise
+        return transport.send(OAUTH_PATH, body=fields)
+
+
+_UNSUPPORTED_MEDIA_TYPE = 415
+_PASSING_OAUTH_ERRORS = frozenset({"temporarily_unavailable", "server_error"})
+
+
+def _not_granted(answer: Any, secrets: list[str]) -> BrokerError:
+    if not isinstance(answer, dict):
+        return BrokerUnavailable("Tradovate's answer to signing in could not be read")
+    error = answer.get("error")
+    text = quoted(answer.get("error_description") or answer.get("errorText") or error, secrets)
+    if error in _PASSING_OAUTH_ERRORS:
+        return BrokerUnavailable(f"Tradovate cannot sign in now ({text})")
+    return BrokerRefused(
+        f"{_GRANT_ENDED} ({text})" if text else _GRANT_ENDED, code="bad_credentials"
+    )
+
+
+def _identity_or_nothing(transport: Transport, token: str) -> dict[str, Any]:
+    """Who signed in. It is asked again later where this is not answered."""
+    try:
+        return _identity(transport.send(ME_PATH, token=token))
+    except BrokerError:
+        return {}
+
+
+def _identity(me: Any) -> dict[str, Any]:
+    if not isinstance(me, dict) or not me.get("userId"):
+        raise refusal(me) or BrokerUnavailable("Tradovate did not say who signed in")
+    return {"user_id": me["userId"], "name": _text_or_none(me.get("name"))}
+
+
+# Small things.
+
+
+def _is_password_login(credentials: Mapping[str, Any]) -> bool:
+    return bool(credentials.get("username"))
+
+
+def _may_mean_eviction(error: BrokerError) -> bool:
+    """Calls of a closed session are answered 408, 429 or 5xx."""
+    if isinstance(error, NoAnswer):
+        return error.may_mean_eviction
+    return isinstance(error, BrokerRateLimited) and not isinstance(error, Penalty)
+
+
+def _no_permission(path: str, error: SessionLost) -> BrokerRefused:
+    entity = path.strip("/").partition("/")[0].lower()
+    domain = _DOMAINS.get(entity, entity)
+    return BrokerRefused(
+        f"The API key has no permission for {domain}: {error.detail}", code="no_permission"
+    )
+
+
+def _normal(path: str) -> str:
+    return "/" + path.strip("/")
+
+
+def _instant(value: Any) -> datetime | None:
+    """An ISO instant, also without seconds; None for anything else."""
+    if not isinstance(value, str):
+        return None
+    try:
+        instant = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
+
+
+def _iso(instant: datetime | None) -> str | None:
+    return instant.isoformat() if instant is not None else None
+
+
+def _after(now: datetime, seconds: Any) -> datetime | None:
+    try:
+        return now + timedelta(seconds=float(seconds))
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _text_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _fingerprint(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
