@@ -9,7 +9,7 @@ Tradovate: root, month letter, last digit of the year.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache, lru_cache
@@ -38,6 +38,20 @@ class ResolvedContract:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """A futures contract as a broker lists it. ``first_notice_on``: from when on a long may be
+    asked to take delivery; none where it is settled in cash."""
+
+    contract: str
+    expires_on: date
+    first_notice_on: date | None = None
+
+
+ListedOf = Callable[[str], Sequence[Listed]]
+"""What a broker lists of a root; empty where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Named:
     """What a symbol says by itself: an instrument, and a month or a place in the cycle."""
 
@@ -48,13 +62,16 @@ class _Named:
     code: str = ""
 
 
-def resolve(symbol: str, at: datetime, *, contract: str = FRONT) -> ResolvedContract:
+def resolve(
+    symbol: str, at: datetime, *, contract: str = FRONT, listed_of: ListedOf | None = None
+) -> ResolvedContract:
     """The contract that ``symbol`` means at ``at``.
 
     ``contract`` says what a bare or continuous futures name stands for: ``front``, ``next``, or
     a pinned contract code, which also wins over a month in the symbol; a pin of another product
     is ignored. ``2!`` is the second contract whatever ``contract`` says. A name that nobody
-    knows gives an instrument with ``known=False`` and itself as the contract.
+    knows gives an instrument with ``known=False`` and itself as the contract. With ``listed_of``
+    the broker's own dates decide which contract is the front one.
     """
     named = _read(_normal(symbol))
     if named.instrument.kind is not InstrumentKind.FUTURES:
@@ -68,7 +85,8 @@ def resolve(symbol: str, at: datetime, *, contract: str = FRONT) -> ResolvedCont
     place = named.place if named.place is not None and named.place > 1 else 1
     if place == 1 and contract == NEXT:
         place = 2
-    return nth_contract(named.instrument, at, place)
+    listed = listed_of(named.instrument.root) if listed_of is not None else ()
+    return nth_contract(named.instrument, at, place, listed)
 
 
 @lru_cache(maxsize=4096)
@@ -77,9 +95,15 @@ def instrument_for(contract: str) -> Instrument:
     return _read(_normal(contract)).instrument
 
 
-def nth_contract(instrument: Instrument, at: datetime, place: int) -> ResolvedContract:
-    """The front contract at ``at`` (place 1), the one after it (2), and so on."""
+def nth_contract(
+    instrument: Instrument, at: datetime, place: int, listed: Sequence[Listed] = ()
+) -> ResolvedContract:
+    """The front contract at ``at`` (place 1), the one after it (2), and so on: of those that
+    ``listed`` names, where it goes that far, else by the calendar."""
     today = _trade_date(at)
+    tradable = _tradable(instrument, listed, today)
+    if len(tradable) >= place:
+        return resolve(tradable[place - 1].contract, at)
     waiting = place
     for year, month in _cycle(instrument, today):
         if roll_date(instrument, year, month) > today:
@@ -179,12 +203,43 @@ def _trade_date(at: datetime) -> date:
     return (at.astimezone(_CHICAGO) + timedelta(hours=7)).date()
 
 
+def _tradable(instrument: Instrument, listed: Sequence[Listed], today: date) -> list[Listed]:
+    """What is listed of the product's usual months and has not rolled yet, nearest first."""
+    found = []
+    for each in sorted(listed, key=lambda one: one.expires_on):
+        named = _read_futures(each.contract)
+        if named is None or named.instrument is not instrument or named.month is None:
+            continue
+        is_usual = MONTH_LETTERS[named.month - 1] in instrument.months
+        if is_usual and _rolls_on(instrument, each) > today:
+            found.append(each)
+    return found
+
+
+def _rolls_on(instrument: Instrument, listed: Listed) -> date:
+    """The same distances as in the calendar below, counted from the broker's own dates."""
+    days, is_business = _ROLL_BEFORE[instrument.roll]
+    last = min(listed.expires_on, listed.first_notice_on or listed.expires_on)
+    return _business_days_before(last, days) if is_business else last - timedelta(days=days)
+
+
+_ROLL_BEFORE: dict[str, tuple[int, bool]] = {
+    "equity_index": (8, False),
+    "currency": (7, False),
+    "month_before": (3, True),
+    "crude": (3, True),
+    "natural_gas": (3, True),
+    "crypto_month": (4, False),
+}
+"""Days (``True``: business days) between the roll and the last trade or the first notice."""
+
+
 # The roll calendar. It knows weekends and no holidays: a contract may roll one session early.
 
 
 def _roll_equity_index(year: int, month: int) -> date:
-    """CME's roll date of index futures: the Monday before the third Friday."""
-    return _nth_weekday(year, month, weekday=4, n=3) - timedelta(days=4)
+    """Eight days before they end on the third Friday, when the volume moves on."""
+    return _nth_weekday(year, month, weekday=4, n=3) - timedelta(days=8)
 
 
 def _roll_currency(year: int, month: int) -> date:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, literal, null, select, true
@@ -23,7 +23,7 @@ from app.domain.settings import (
     parse_strategy,
 )
 from app.domain.signals import Signal
-from app.domain.symbols import ResolvedContract
+from app.domain.symbols import Listed, ListedOf, ResolvedContract
 from app.domain.trading import BrokerPosition, OrderRole, Quote, Side
 from app.models import Account, Book, Order, Strategy, Trader
 from app.models.orders import IS_OPEN
@@ -201,8 +201,24 @@ _MOST = 10_000
 
 
 def clear() -> None:
-    """Forget what was parsed: a new app begins."""
+    """Forget what was parsed and who lists contracts: a new app begins."""
     _parsed.clear()
+    _listings.clear()
+
+
+ListedBy = Callable[[AccountRef, str], Sequence[Listed]]
+_listings: dict[str, ListedBy] = {}
+
+
+def list_with(broker: str, listed_by: ListedBy) -> None:
+    """The contracts of a root as that broker lists them on an account, without asking anybody:
+    a decision is made inside a transaction."""
+    _listings[broker] = listed_by
+
+
+def _listed_of(account: AccountRef) -> ListedOf | None:
+    listed_by = _listings.get(account.broker)
+    return None if listed_by is None else partial(listed_by, account)
 
 
 def _effective(conn: Connection, row: Any) -> Effective:
@@ -229,7 +245,13 @@ def build(
     quote_of: QuoteOf,
 ) -> Context:
     settings = subject.effective.values
-    resolved = resolve(signal.symbol, settings.symbol_map, settings.contract, now)
+    resolved = resolve(
+        signal.symbol,
+        settings.symbol_map,
+        settings.contract,
+        now,
+        _listed_of(subject.account),
+    )
     held = _HELD.rows(conn, {"account": subject.account.id})
     return Context(
         signal=signal,
@@ -246,12 +268,18 @@ def build(
 
 
 def resolve(
-    symbol: str, symbol_map: Mapping[str, str], contract: str, now: datetime
+    symbol: str,
+    symbol_map: Mapping[str, str],
+    contract: str,
+    now: datetime,
+    listed_of: ListedOf | None = None,
 ) -> ResolvedContract:
     """The contract to trade for what an alert names, after the trader's own mapping."""
-    named = symbols.resolve(symbol, now, contract=contract)
+    named = symbols.resolve(symbol, now, contract=contract, listed_of=listed_of)
     mapped = symbol_map.get(named.instrument.root) or symbol_map.get(symbol)
-    return symbols.resolve(mapped, now, contract=contract) if mapped else named
+    if not mapped:
+        return named
+    return symbols.resolve(mapped, now, contract=contract, listed_of=listed_of)
 
 
 @lru_cache(maxsize=4096)

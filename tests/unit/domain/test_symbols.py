@@ -115,8 +115,8 @@ def test_a_one_digit_year_is_the_nearest_that_is_not_before_last_year(
 @pytest.mark.parametrize(
     ("root", "year", "month", "rolls"),
     [
-        ("ES", 2026, 12, date(2026, 12, 14)),
-        ("MNQ", 2026, 9, date(2026, 9, 14)),
+        ("ES", 2026, 12, date(2026, 12, 10)),
+        ("MNQ", 2026, 9, date(2026, 9, 10)),
         ("6E", 2026, 12, date(2026, 12, 7)),
         ("ZN", 2026, 12, date(2026, 11, 25)),
         ("GC", 2026, 12, date(2026, 11, 25)),
@@ -136,10 +136,49 @@ def test_contracts_roll_by_the_rule_of_their_product(
 
 
 def test_the_front_month_changes_when_the_session_of_the_roll_date_begins() -> None:
-    sunday_open = datetime(2026, 12, 13, 23, tzinfo=UTC)  # 17:00 in Chicago
+    evening = datetime(2026, 12, 9, 23, tzinfo=UTC)  # 17:00 in Chicago
 
-    assert symbols.resolve("ES1!", sunday_open - timedelta(seconds=1)).contract == "ESZ6"
-    assert symbols.resolve("ES1!", sunday_open).contract == "ESH7"
+    assert symbols.resolve("ES1!", evening - timedelta(seconds=1)).contract == "ESZ6"
+    assert symbols.resolve("ES1!", evening).contract == "ESH7"
+
+
+_LISTED = (
+    symbols.Listed("ESH7", date(2027, 3, 19)),
+    symbols.Listed("ESF7", date(2027, 1, 15)),
+    symbols.Listed("ESZ6", date(2026, 12, 17)),  # a day early, for a holiday
+)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "on", "contract"),
+    [
+        ("ES1!", date(2026, 12, 8), "ESZ6"),
+        ("ES1!", date(2026, 12, 9), "ESH7"),
+        ("ES2!", date(2026, 12, 8), "ESH7"),
+        ("ES3!", date(2026, 12, 8), "ESM7"),
+        ("ESZ6", date(2026, 12, 9), "ESZ6"),
+        ("NQ1!", date(2026, 12, 9), "NQZ6"),
+    ],
+)
+def test_what_a_broker_lists_decides_as_far_as_it_goes(
+    symbol: str, on: date, contract: str
+) -> None:
+    at = datetime(on.year, on.month, on.day, 15, tzinfo=UTC)
+
+    listed = {"ES": _LISTED}
+    found = symbols.resolve(symbol, at, listed_of=lambda root: listed.get(root, ()))
+
+    assert found.contract == contract
+
+
+def test_delivery_is_left_before_its_first_notice() -> None:
+    gold = symbols.Listed("GCZ6", date(2026, 12, 29), date(2026, 11, 30))
+    following = symbols.Listed("GCG7", date(2027, 2, 24), date(2027, 1, 29))
+    at = datetime(2026, 11, 25, 15, tzinfo=UTC)
+
+    front = symbols.resolve("GC1!", at, listed_of=lambda _root: (gold, following))
+
+    assert front.contract == "GCG7"
 
 
 @given(
