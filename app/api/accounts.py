@@ -14,6 +14,7 @@ from app.schemas.accounts import (
     AccountOut,
     BalanceOut,
     ConnectionOut,
+    CredentialsIn,
     DeleteQuery,
     ExposureOut,
     FillOut,
@@ -24,9 +25,11 @@ from app.schemas.accounts import (
     TestConnectionIn,
 )
 from app.schemas.common import Done, ListQuery, page_of
-from app.services import accounts
+from app.services import accounts, broker_accounts, logins
+from app.services.broker_accounts import Found, Source
+from app.services.logins import Given
 from app.services.owned import get
-from app.web.auth import current_user_id
+from app.web.auth import current_user_id, remote_address
 from app.web.pagination import Listed, paginate
 
 bp = APIBlueprint("accounts", __name__, url_prefix="/accounts", tag="Accounts")
@@ -39,22 +42,28 @@ _SORTS = {"created_at": Account.created_at, "name": Account.name}
 def index(query_data: ListQuery) -> Listed:
     """List accounts"""
     rows = accounts.listing(current_user_id())
-    return paginate(rows, query_data, id_column=Account.id, sorts=_SORTS, default="id")
+    page = paginate(rows, query_data, id_column=Account.id, sorts=_SORTS, default="id")
+    page["items"] = _shown(page["items"])
+    return page
 
 
 @bp.post("/")
 @bp.input(AccountIn)
 @bp.output(AccountOut, 201)
-def create(json_data: AccountIn) -> Any:
+def create(json_data: AccountIn) -> AccountOut:
     """Open an account"""
-    return accounts.open_account(
+    account = accounts.open_account(
         current_user_id(),
         name=json_data.name,
         broker=json_data.broker,
         environment=json_data.environment,
         currency=json_data.currency,
         starting_balance=json_data.starting_balance,
+        source=_source(json_data),
+        broker_account_id=json_data.broker_account_id,
+        address=remote_address(),
     )
+    return _shown([account])[0]
 
 
 @bp.post("/test-connection/")
@@ -62,30 +71,58 @@ def create(json_data: AccountIn) -> Any:
 @bp.output(ConnectionOut)
 def test_connection(json_data: TestConnectionIn) -> dict[str, Any]:
     """Try saved or given credentials; nothing is saved"""
+    user_id = current_user_id()
     if json_data.account_id is not None:
-        account = accounts.test_connection(current_user_id(), json_data.account_id)
-        return _connection(account.broker, account.environment, [_named(account)])
+        account, found = accounts.test_connection(user_id, json_data.account_id)
+        return _connection(account.broker, account.environment, found)
+    if json_data.login_id is not None:
+        login = logins.get_owned(user_id, json_data.login_id)
+        found = broker_accounts.listed(user_id, login.id)
+        return _connection(login.broker, login.environment, found)
     if json_data.broker is None:
         raise Invalid("is required without account_id", field="broker")
-    accounts.refuse_unsupported(json_data.broker, json_data.environment)
-    return _connection(json_data.broker, json_data.environment, [])
+    found = accounts.try_out(
+        user_id, json_data.broker, json_data.environment, _credentials(json_data.credentials)
+    )
+    return _connection(json_data.broker, json_data.environment, found)
 
 
 @bp.get("/<int:account_id>/")
 @bp.output(AccountOut)
-def show(account_id: int) -> Any:
+def show(account_id: int) -> AccountOut:
     """Show an account"""
-    return get(Account, account_id, current_user_id())
+    return _shown([get(Account, account_id, current_user_id())])[0]
 
 
 @bp.put("/<int:account_id>/")
 @bp.input(AccountChange)
 @bp.output(AccountOut)
-def change(account_id: int, json_data: AccountChange) -> Any:
-    """Rename an account"""
-    if json_data.name is None:
-        return get(Account, account_id, current_user_id())
-    return accounts.rename(current_user_id(), account_id, json_data.name)
+def change(account_id: int, json_data: AccountChange) -> AccountOut:
+    """Rename an account, or give its log-in other credentials"""
+    user_id = current_user_id()
+    account = get(Account, account_id, user_id)
+    credentials = _credentials(json_data.credentials)
+    if credentials is not None:
+        account = broker_accounts.replace_credentials(
+            user_id, account_id, credentials, address=remote_address()
+        )
+    if json_data.name is not None:
+        account = accounts.rename(user_id, account_id, json_data.name)
+    return _shown([account])[0]
+
+
+@bp.post("/<int:account_id>/connect/")
+@bp.output(AccountOut)
+def connect(account_id: int) -> AccountOut:
+    """Keep the user stream of the account's log-in running"""
+    return _shown([broker_accounts.connect(current_user_id(), account_id)])[0]
+
+
+@bp.post("/<int:account_id>/disconnect/")
+@bp.output(AccountOut)
+def disconnect(account_id: int) -> AccountOut:
+    """End the user stream of the account's log-in"""
+    return _shown([broker_accounts.disconnect(current_user_id(), account_id)])[0]
 
 
 @bp.delete("/<int:account_id>/")
@@ -140,20 +177,40 @@ def flatten(account_id: int) -> Any:
 @bp.post("/<int:account_id>/kill-switch/")
 @bp.input(KillSwitchIn)
 @bp.output(AccountOut)
-def kill_switch(account_id: int, json_data: KillSwitchIn) -> Any:
+def kill_switch(account_id: int, json_data: KillSwitchIn) -> AccountOut:
     """Block entries, or allow them again; protection stays"""
-    return accounts.set_kill_switch(
+    account = accounts.set_kill_switch(
         current_user_id(), account_id, json_data.on, flatten_too=json_data.flatten
     )
+    return _shown([account])[0]
+
+
+def _shown(rows: list[Account]) -> list[AccountOut]:
+    """With what may be said of their credentials."""
+    kinds = logins.kinds(current_user_id()) if any(row.login_id for row in rows) else {}
+    return [
+        AccountOut.of(row, logins.shown(kinds[row.login_id]) if row.login_id else None)
+        for row in rows
+    ]
+
+
+def _source(given: AccountIn) -> Source | None:
+    if given.credentials is not None and given.login_id is not None:
+        raise Invalid("is not for a body with credentials", field="login_id")
+    if given.login_id is not None:
+        return given.login_id
+    if given.credentials is None:
+        return None
+    return Given(given.broker, given.environment, given.credentials.as_given())
+
+
+def _credentials(given: CredentialsIn | None) -> dict[str, str] | None:
+    return None if given is None else given.as_given()
 
 
 def _all(items: list[Any]) -> dict[str, Any]:
     return {"items": items, "next": None, "total": len(items)}
 
 
-def _connection(broker: str, environment: str, found: list[dict[str, Any]]) -> dict[str, Any]:
+def _connection(broker: str, environment: str, found: list[Found]) -> dict[str, Any]:
     return {"ok": True, "broker": broker, "environment": environment, "accounts": found}
-
-
-def _named(account: Account) -> dict[str, Any]:
-    return {"broker_account_id": account.broker_account_id, "name": account.name}

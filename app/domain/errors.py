@@ -5,6 +5,8 @@ For an order one question matters: may it exist at the broker?
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class TradingError(Exception):
     """Root of every refusal. ``code`` is public and stable; ``status`` is the HTTP answer."""
@@ -64,6 +66,8 @@ class Invalid(TradingError):
     ) -> None:
         super().__init__(detail, code=code, field=field)
         self.errors = errors if errors is not None else ([(field, detail)] if field else [])
+        self.members: dict[str, Any] = {}
+        """More that the answer of a program says, by name."""
 
 
 class Unavailable(TradingError):

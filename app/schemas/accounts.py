@@ -5,9 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from app.domain.trading import BrokerBalance
+from app.models import Account
 from app.schemas.common import Body, DecimalStr, Instant, ListQuery, MoneyStr, Out
 from app.schemas.fields import Currency, Id, Name
 
@@ -15,23 +16,56 @@ Environment = Literal["demo", "live"]
 Broker = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,30}(:[a-z0-9_]{1,30})?$")]
 
 
-class AccountIn(Body):
-    """``credentials`` and ``login_id`` are for brokers that need a log-in; paper has none."""
+def _number_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+LoginName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+Secret = Annotated[str, Field(min_length=1, max_length=64, repr=False)]
+
+
+class SecretBody(Body):
+    """Something in here is secret: no error may repeat what was sent."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class CredentialsIn(SecretBody):
+    """A log-in at Tradovate with an API key of one's own; the lengths are the broker's."""
+
+    username: LoginName
+    password: Secret
+    client_id: Annotated[LoginName, BeforeValidator(_number_as_text)] = Field(
+        description="The API key's id (cid)."
+    )
+    client_secret: str = Field(min_length=1, max_length=8192, repr=False)
+    app_id: LoginName | None = Field(None, description="The API key's application name.")
+
+    def as_given(self) -> dict[str, str]:
+        """Without what was left out."""
+        return self.model_dump(exclude_none=True)
+
+
+class AccountIn(SecretBody):
+    """``credentials`` (which make a log-in) or the ``login_id`` of one that is here are for
+    brokers that need one; paper has none. ``broker_account_id``: which of the log-in's accounts,
+    by its id or its name at the broker."""
 
     name: Name
     broker: Broker = "paper"
     environment: Environment = "demo"
     currency: Currency = "USD"
     starting_balance: MoneyStr = Field(Decimal(100_000), gt=0, le=Decimal(1_000_000_000))
-    credentials: dict[str, Any] | None = None
+    credentials: CredentialsIn | None = None
     login_id: Id | None = None
-    broker_account_id: str | None = Field(None, max_length=80)
+    broker_account_id: str | None = Field(None, min_length=1, max_length=80)
 
 
-class AccountChange(Body):
-    """What is absent stays."""
+class AccountChange(SecretBody):
+    """What is absent stays. ``credentials`` are tried before they replace the saved ones."""
 
     name: Name | None = None
+    credentials: CredentialsIn | None = None
 
 
 class KillSwitchIn(Body):
@@ -39,13 +73,15 @@ class KillSwitchIn(Body):
     flatten: bool = False
 
 
-class TestConnectionIn(Body):
-    """Either ``account_id`` (the saved account) or a broker with its credentials."""
+class TestConnectionIn(SecretBody):
+    """Either ``account_id`` (a saved account), ``login_id`` (a saved log-in) or a broker with
+    credentials."""
 
     account_id: Id | None = None
+    login_id: Id | None = None
     broker: Broker | None = None
     environment: Environment = "demo"
-    credentials: dict[str, Any] | None = None
+    credentials: CredentialsIn | None = None
 
 
 class OrdersQuery(ListQuery):
@@ -62,7 +98,11 @@ class AccountOut(Out):
     broker: str
     environment: str
     badge: str
+    login_id: int | None
     broker_account_id: str | None
+    credentials: dict[str, str] | None = Field(
+        None, description="Which ones are set; what they are is never told."
+    )
     currency: str
     status: str
     last_error: str | None
@@ -71,6 +111,24 @@ class AccountOut(Out):
     created_at: Instant
     updated_at: Instant
 
+    @classmethod
+    def of(cls, account: Account, credentials: dict[str, str] | None) -> AccountOut:
+        made = cls.model_validate(account)
+        made.credentials = credentials
+        return made
+
+
+class FoundOut(Out):
+    """An account that a log-in has. ``account_id``: where it is open here already; ``note``: why
+    it cannot be used."""
+
+    broker_account_id: str
+    name: str
+    currency: str
+    is_usable: bool
+    note: str | None
+    account_id: int | None
+
 
 class ConnectionOut(Out):
     """``accounts`` are those that the log-in has."""
@@ -78,7 +136,7 @@ class ConnectionOut(Out):
     ok: bool
     broker: str
     environment: str
-    accounts: list[dict[str, Any]]
+    accounts: list[FoundOut]
 
 
 class BalanceOut(Out):

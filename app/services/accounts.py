@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol, cast
@@ -11,16 +12,31 @@ from sqlalchemy import Select, func, select, update
 from app import clock
 from app.brokers import registry
 from app.brokers.base import AccountRef, Broker
-from app.domain.errors import Conflict, Invalid
+from app.brokers.logins import StreamStatus
+from app.domain.errors import BrokerRefused, Conflict, Invalid
 from app.domain.trading import BrokerBalance
 from app.extensions import db, writer
-from app.models import Account, Book, Fill, Lane, Order, Strategy, Trader
+from app.models import (
+    Account,
+    Book,
+    BrokerLogin,
+    ExternalOrder,
+    Fill,
+    LiveBalance,
+    LivePosition,
+    Order,
+    Strategy,
+    Trader,
+)
 from app.models.orders import OPEN_STATUSES
-from app.services import entries, flatten, journal, positions
+from app.services import account_status, broker_accounts, entries, flatten, logins, positions
+from app.services.broker_accounts import Choice, Found, Source
+from app.services.logins import Given
 from app.services.owned import get, owned
 from app.transactions import Tx
 
 PAPER = "paper"
+status_event = account_status.event
 
 
 class OpensAccounts(Protocol):
@@ -71,13 +87,34 @@ def open_account(
     environment: str,
     currency: str,
     starting_balance: Decimal,
+    source: Source | None = None,
+    broker_account_id: str | None = None,
+    address: str = "",
 ) -> Account:
-    """Open an account and, on paper, pay in its starting balance.
+    """Open an account: on paper with its starting balance, else one that a log-in has.
 
     Raises:
-        Invalid: ``broker_unavailable`` where this installation has no such broker.
+        Invalid: ``broker_unavailable`` where this installation has no such broker; what
+            ``broker_accounts.open_accounts`` raises.
     """
     refuse_unsupported(broker, environment)
+    if logins.broker_of(broker) is not None:
+        if source is None:
+            raise Invalid(
+                "are required: those of the log-in, or the login_id of one that is here",
+                field="credentials",
+            )
+        return broker_accounts.open_accounts(
+            user_id,
+            broker,
+            environment,
+            source,
+            [Choice(broker_account_id, name)],
+            address=address,
+        )[0]
+    if source is not None:
+        field = "login_id" if isinstance(source, int) else "credentials"
+        raise Invalid(f"is not for {broker} accounts: they have no log-in", field=field)
 
     def work(tx: Tx) -> Account:
         account = Account(
@@ -88,14 +125,11 @@ def open_account(
             currency=currency,
             status="connected",
         )
-        tx.session.add(account)
-        tx.session.flush()
-        tx.session.add(Lane(account_id=account.id))
-        tx.session.flush()
+        account_status.add(tx, account)
         cast("OpensAccounts", registry.get(broker)).open_account(
             tx, account.id, currency, starting_balance
         )
-        _announce(tx, account, "account_opened", f"Account “{name}” was opened.")
+        account_status.tell(tx, account, "account_opened", f"Account “{name}” was opened.")
         return account
 
     return writer.run(work)
@@ -117,7 +151,7 @@ def rename(user_id: int, account_id: int, name: str) -> Account:
         if account.name != name:
             message = f"Account “{account.name}” is now called “{name}”."
             account.name = name
-            _announce(tx, account, "account_renamed", message)
+            account_status.tell(tx, account, "account_renamed", message)
         return account
 
     return writer.run(work)
@@ -133,7 +167,7 @@ def delete(user_id: int, account_id: int, *, flatten_first: bool = False) -> Non
     if flatten_first:
         flatten_account(user_id, account_id)
 
-    def work(tx: Tx) -> None:
+    def work(tx: Tx) -> BrokerLogin | None:
         row = get(Account, account_id, user_id, session=tx.session)
         left = exposure(account_id, tx)
         if left:
@@ -141,9 +175,12 @@ def delete(user_id: int, account_id: int, *, flatten_first: bool = False) -> Non
         _end_use(tx, account_id)
         row.deleted_at = clock.now()
         row.status = "disabled"
-        _announce(tx, row, "account_deleted", f"Account “{row.name}” was deleted.")
+        account_status.tell(tx, row, "account_deleted", f"Account “{row.name}” was deleted.")
+        return _forget_login(tx, row)
 
-    writer.run(work)
+    unused = writer.run(work)
+    if unused is not None:
+        logins.close(unused.broker, unused.id)
 
 
 def set_kill_switch(
@@ -158,7 +195,7 @@ def set_kill_switch(
         word = "on: entries are blocked" if on else "off: entries are allowed"
         message = f"The kill switch of “{account.name}” is {word}."
         level = "warning" if on else "info"
-        _announce(tx, account, "kill_switch", message, level=level, data={"on": on})
+        account_status.tell(tx, account, "kill_switch", message, level=level, data={"on": on})
         return account
 
     account = writer.run(work)
@@ -186,37 +223,68 @@ def flatten_account(user_id: int, account_id: int) -> Exposure:
 
 
 def exposure(account_id: int, tx: Tx | None = None) -> Exposure:
+    """What our books or the broker's last word hold open on the account."""
     session = tx.session if tx is not None else db.session
-    books = select(func.count(Book.id)).where(
+    books = select(Book.contract).where(
         Book.account_id == account_id, Book.net_pos != positions.FLAT
     )
+    stated = select(LivePosition.contract).where(
+        LivePosition.account_id == account_id, LivePosition.net_pos != positions.FLAT
+    )
+    held = select(func.count()).select_from(books.union(stated).subquery())
     working = select(func.count(Order.id)).where(
         Order.account_id == account_id, Order.status.in_(OPEN_STATUSES)
     )
-    return Exposure(session.scalar(books) or 0, session.scalar(working) or 0)
+    others = select(func.count(ExternalOrder.id)).where(
+        ExternalOrder.account_id == account_id, ExternalOrder.status.in_(OPEN_STATUSES)
+    )
+    orders = (session.scalar(working) or 0) + (session.scalar(others) or 0)
+    return Exposure(session.scalar(held) or 0, orders)
 
 
 def balance(user_id: int, account_id: int) -> BrokerBalance:
     """The account's money, as its broker states it now."""
-    broker, ref = _connection(get(Account, account_id, user_id))
+    account = get(Account, account_id, user_id)
+    if _is_heard(account) and (known := last_balance(account)) is not None:
+        return known
+    broker, ref = _connection(account)
     return broker.balance(ref)
+
+
+def last_balance(account: Account) -> BrokerBalance | None:
+    """What the broker last said without being asked; None before its first word."""
+    row = db.session.scalar(
+        select(LiveBalance)
+        .where(LiveBalance.account_id == account.id)
+        .order_by((LiveBalance.currency == account.currency).desc(), LiveBalance.id)
+    )
+    if row is None:
+        return None
+    return BrokerBalance(
+        row.currency, row.cash, row.reserved, row.equity, row.realized_today, row.as_of
+    )
 
 
 def broker_positions(user_id: int, account_id: int) -> list[Held]:
     """Every contract that the broker or one of our books holds on the account."""
     account = get(Account, account_id, user_id)
+    if _is_heard(account):
+        return last_positions(account)
     books = positions.held(user_id, account_id)
     broker, ref = _connection(account)
-    stated = {p.contract: p for p in broker.positions(ref) if p.net_pos}
-    return [
-        Held(
-            contract=contract,
-            net_pos=stated[contract].net_pos if contract in stated else positions.FLAT,
-            avg_price=stated[contract].avg_price if contract in stated else None,
-            books=books.get(contract, positions.FLAT),
+    stated = {p.contract: (p.net_pos, p.avg_price) for p in broker.positions(ref) if p.net_pos}
+    return _side_by_side(stated, books)
+
+
+def last_positions(account: Account) -> list[Held]:
+    """The same from what the broker last said without being asked."""
+    rows = db.session.scalars(
+        select(LivePosition).where(
+            LivePosition.account_id == account.id, LivePosition.net_pos != positions.FLAT
         )
-        for contract in sorted({*stated, *books})
-    ]
+    )
+    stated = {row.contract: (row.net_pos, row.avg_price) for row in rows}
+    return _side_by_side(stated, positions.held(account.user_id, account.id))
 
 
 def orders(user_id: int, account_id: int, *, only_open: bool = False) -> Select[Order]:
@@ -230,36 +298,88 @@ def fills(user_id: int, account_id: int) -> Select[Fill]:
     return owned(Fill, user_id).where(Fill.account_id == account_id)
 
 
-def test_connection(user_id: int, account_id: int) -> Account:
-    """Ask the account's broker for its balance.
+def try_out(
+    user_id: int, broker: str, environment: str, credentials: Mapping[str, Any] | None
+) -> list[Found]:
+    """Whether such an account could be opened; the accounts that the credentials reach. Nothing
+    is saved.
+
+    Raises:
+        Invalid: no such broker here, or it needs credentials.
+        BrokerError: with the broker's own words.
+    """
+    refuse_unsupported(broker, environment)
+    if logins.broker_of(broker) is None and credentials is None:
+        return []
+    if credentials is None:
+        raise Invalid("are required", field="credentials")
+    return broker_accounts.try_log_in(user_id, Given(broker, environment, credentials))[1]
+
+
+def test_connection(user_id: int, account_id: int) -> tuple[Account, list[Found]]:
+    """Ask the account's broker, with the saved credentials; the accounts that those reach.
 
     Raises:
         BrokerError: with the broker's own words.
     """
     account = get(Account, account_id, user_id)
-    broker, ref = _connection(account)
-    broker.balance(ref)
-    return account
-
-
-def status_event(account: Account) -> dict[str, Any]:
-    """What ``account:status`` carries."""
-    return {
-        "id": account.id,
-        "name": account.name,
-        "broker": account.broker,
-        "environment": account.environment,
-        "status": account.status,
-        "last_error": account.last_error,
-        "kill_switch": account.kill_switch,
-        "deleted": account.deleted_at is not None,
-    }
+    if account.login_id is None:
+        broker, ref = _connection(account)
+        broker.balance(ref)
+        return account, [_own(account)]
+    found = broker_accounts.listed(user_id, account.login_id)
+    if account.broker_account_id not in {f.broker_account_id for f in found}:
+        raise BrokerRefused(
+            f"The log-in works, but has no account {account.broker_account_id} now.",
+            code="account_missing",
+        )
+    return account, found
 
 
 def _connection(account: Account) -> tuple[Broker, AccountRef]:
     # No read may hold a transaction open while a broker is asked.
     db.session.commit()
     return registry.for_account(account)
+
+
+def _is_heard(account: Account) -> bool:
+    """Whether the stream keeps what we know of the account up to date, so that asking would only
+    spend the request budget."""
+    if account.login_id is None:
+        return False
+    login = db.session.get(BrokerLogin, account.login_id)
+    return login is not None and login.state == StreamStatus.LIVE
+
+
+def _side_by_side(
+    stated: Mapping[str, tuple[Decimal, Decimal | None]], books: Mapping[str, Decimal]
+) -> list[Held]:
+    nothing = (positions.FLAT, None)
+    return [
+        Held(contract, *stated.get(contract, nothing), books.get(contract, positions.FLAT))
+        for contract in sorted({*stated, *books})
+    ]
+
+
+def _forget_login(tx: Tx, account: Account) -> BrokerLogin | None:
+    """The account's log-in, where this was its last account."""
+    if account.login_id is None:
+        return None
+    tx.session.flush()
+    if not logins.forget_unused(tx, account.login_id):
+        return None
+    return tx.session.get(BrokerLogin, account.login_id)
+
+
+def _own(account: Account) -> Found:
+    return Found(
+        account.broker_account_id or str(account.id),
+        account.name,
+        account.currency,
+        True,
+        None,
+        account.id,
+    )
 
 
 def _end_use(tx: Tx, account_id: int) -> None:
@@ -282,19 +402,4 @@ def _end_use(tx: Tx, account_id: int) -> None:
         update(Strategy)
         .where(Strategy.demo_account_id == account_id)
         .values(demo_account_id=None, recording=False, version=Strategy.version + 1, updated_at=now)
-    )
-
-
-def _announce(
-    tx: Tx,
-    account: Account,
-    event: str,
-    message: str,
-    *,
-    level: str = "info",
-    data: dict[str, Any] | None = None,
-) -> None:
-    tx.record(account.user_id, "account:status", status_event(account))
-    journal.write(
-        tx, account.user_id, event, message, level=level, account_id=account.id, data=data
     )

@@ -27,7 +27,7 @@ from app.domain.errors import BrokerRateLimited, BrokerRefused, Conflict, Invali
 from app.extensions import db, writer
 from app.models import Account, BrokerLogin
 from app.models.engine import LockHeld, exclusively, serialize
-from app.services import audit, secrets
+from app.services import account_status, audit, secrets
 from app.services.owned import get
 from app.transactions import Tx
 
@@ -118,7 +118,9 @@ def kinds(user_id: int) -> dict[int, str]:
 # Asking the broker; nothing here is inside a transaction.
 
 
-def sign_in(user_id: int, given: Given) -> tuple[Given, list[FoundAccount]]:
+def sign_in(
+    user_id: int, given: Given, *, device_id: str | None = None
+) -> tuple[Given, list[FoundAccount]]:
     """Try credentials at their broker and list the accounts; nothing is saved.
 
     Returns ``given`` as it is to be kept: with the device's id, and for a log-in without a name
@@ -129,8 +131,7 @@ def sign_in(user_id: int, given: Given) -> tuple[Given, list[FoundAccount]]:
         BrokerError: with the broker's own words.
     """
     broker = _required(given.broker)
-    device_id = _device_id(user_id, given)
-    given = _with(given, device_id=device_id)
+    given = _with(given, device_id=device_id or _device_id(user_id, given))
     db.session.commit()  # no read may hold a transaction open while a broker is asked
     found = broker.try_credentials(given.environment, given.credentials)
     if not (given.credentials.get("username") or given.credentials.get("identity")):
@@ -178,8 +179,7 @@ def keep(tx: Tx, user_id: int, given: Given, *, address: str = "") -> BrokerLogi
     lock(tx, user_id)
     login = tx.session.scalar(_same(user_id, given))
     if login is not None:
-        if opened(login) != dict(given.credentials):
-            _seal(login, given)
+        if _seal(login, given):
             _audit(tx, login, "login_credentials_changed", address)
         return login
     login = BrokerLogin(
@@ -368,15 +368,19 @@ def _with(given: Given, **more: str) -> Given:
     return Given(given.broker, given.environment, credentials, given.kind)
 
 
-def _seal(login: BrokerLogin, given: Given) -> None:
-    """The session of the old credentials ends with them."""
+def _seal(login: BrokerLogin, given: Given) -> bool:
+    """Keep what was given; whether that is something new. The session of the old credentials ends
+    with them."""
     content = dict(given.credentials)
     token = content.pop("token", None)
-    login.credentials_cipher = _closed(content, _credentials_context(login.id))
-    login.token_cipher = _closed(token, _token_context(login.id)) if token else None
     login.kind = given.kind
     login.is_wanted = True
     login.blocked_until = None
+    if token is None and login.credentials_cipher and opened(login) == content:
+        return False
+    login.credentials_cipher = _closed(content, _credentials_context(login.id))
+    login.token_cipher = _closed(token, _token_context(login.id)) if token else None
+    return True
 
 
 def _closed(content: Mapping[str, Any], context: str) -> str:
@@ -391,12 +395,12 @@ def _opened(cipher: str, context: str) -> dict[str, Any] | None:
 
 
 def _mark_unreadable(tx: Tx, login_id: int) -> None:
-    now = clock.now()
-    tx.conn.execute(
-        update(Account)
-        .where(Account.login_id == login_id, Account.deleted_at.is_(None))
-        .values(status="error", last_error=UNREADABLE, updated_at=now)
-    )
+    for account in tx.session.scalars(
+        select(Account).where(Account.login_id == login_id, Account.deleted_at.is_(None))
+    ):
+        if account.last_error != UNREADABLE:
+            account.status, account.last_error = "error", UNREADABLE
+            account_status.announce(tx, account)
 
 
 def _audit(tx: Tx, login: BrokerLogin, action: str, address: str) -> None:

@@ -72,6 +72,8 @@ def _refused(error: TradingError) -> Response | tuple[str, int]:
         members["field"] = error.field
     if isinstance(error, Invalid) and error.errors:
         members["errors"] = [{"field": f, "message": m} for f, m in error.errors]
+    if isinstance(error, Invalid):
+        members.update(error.members)
     response = problem(error.status, error.code, error.title, error.detail, **members)
     if isinstance(error, TooManyRequests | BrokerRateLimited):
         response.headers["Retry-After"] = str(max(1, round(error.retry_after_s)))

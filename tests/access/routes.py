@@ -84,6 +84,8 @@ ROUTES: dict[str, Case] = {
     "api.accounts.orders": _ACCOUNT,
     "api.accounts.fills": _ACCOUNT,
     "api.accounts.flatten": _ACCOUNT,
+    "api.accounts.connect": _ACCOUNT,
+    "api.accounts.disconnect": _ACCOUNT,
     "api.accounts.kill_switch": _of("account_id", "account", {"on": True}),
     "api.recorders.index": OWN,
     "api.recorders.create": OWN,

@@ -61,7 +61,7 @@ def test_a_wrong_field_is_named(owner: Caller, change: dict[str, Any], field: st
 
 
 def test_a_broker_that_is_not_here_is_said_to_be(owner: Caller) -> None:
-    body = {"name": "T", "broker": "tradovate", "environment": "demo", "credentials": {"a": "b"}}
+    body = {"name": "T", "broker": "ccxt:nowhere", "environment": "demo"}
 
     problem = owner.post("/api/accounts/", body, 422)
 
