@@ -132,7 +132,8 @@ class OrderTicket:
 
 @dataclass(frozen=True, slots=True)
 class BrokerFill:
-    """One execution as the broker reports it. ``fee`` in account currency, positive = paid."""
+    """One execution as the broker reports it. ``fee`` in account currency, positive = paid; zero
+    may say that it is not known yet. ``is_busted``: the broker has cancelled the trade."""
 
     fill_id: str
     client_order_id: str | None
@@ -144,6 +145,7 @@ class BrokerFill:
     fee: Decimal
     at: datetime
     liquidity: str = "unknown"  # maker | taker | unknown
+    is_busted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

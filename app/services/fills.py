@@ -2,40 +2,43 @@
 
 Stream, answer, poll and reconcile all end here. A fill counts once (unique by account and the
 broker's fill id); totals of an order are recomputed from its fills; a report that is older than
-what we know changes nothing.
+what we know changes nothing. What books make of fills is in ``bookkeeping``, whose a fill is that
+no order of ours explains in ``attribution``, what is told anew of a known one in ``corrections``.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, select, update
 
 from app import clock, metrics
 from app.brokers.base import AccountRef
-from app.domain import books, symbols
 from app.domain.orders import TERMINAL, IllegalTransition, reach, status_from_fills
 from app.domain.trading import BrokerFill, BrokerOrder, BrokerReport, OrderStatus, Side
-from app.models import Book, Fill, Order, RecordedPosition, Trade
+from app.extensions import writer
+from app.models import Fill, Order
 from app.models.base import table
 from app.models.bulk import BulkInsert
 from app.models.engine import reserve_ids
+from app.models.orders import IS_OPEN
 from app.models.prepared import Prepared
-from app.services import journal, payloads, rebuild
-from app.services.rebuild import to_book
+from app.services import attribution, bookkeeping, corrections, journal, payloads, rebuild
+from app.services.attribution import Holdings, Share
+from app.services.bookkeeping import Entry, Owner
 from app.transactions import Tx
+
+__all__ = ["Owner", "adopt", "apply", "forget_held_back", "retry_held_back"]
 
 log = logging.getLogger(__name__)
 
 _ORDERS = table(Order)
 _FILLS = table(Fill)
-_BOOKS = table(Book)
-_POSITIONS = table(RecordedPosition)
-_TRADES = table(Trade)
 
 _BY_CLIENT_ID = Prepared(
     select(_ORDERS).where(
@@ -53,29 +56,19 @@ _FILLS_OF = Prepared(
     select(_FILLS.c.quantity, _FILLS.c.price).where(_FILLS.c.order_id == bindparam("order"))
 )
 _KNOWN_FILLS = Prepared(
-    select(_FILLS.c.broker_fill_id).where(
+    select(_FILLS.c.broker_fill_id, _FILLS.c.fee, _FILLS.c.order_id).where(
         _FILLS.c.account_id == bindparam("account"), _FILLS.c.filled_at >= bindparam("since")
     )
 )
-_BOOK_OF_TRADER = Prepared(
-    select(_BOOKS).where(
-        _BOOKS.c.trader_id == bindparam("trader"), _BOOKS.c.contract == bindparam("contract")
+_IS_STORED = Prepared(
+    select(_FILLS.c.id).where(
+        _FILLS.c.account_id == bindparam("account"),
+        _FILLS.c.broker_fill_id == bindparam("fill"),
     )
 )
-_MANUAL_BOOK = Prepared(
-    select(_BOOKS).where(
-        _BOOKS.c.account_id == bindparam("account"),
-        _BOOKS.c.trader_id.is_(None),
-        _BOOKS.c.contract == bindparam("contract"),
-    )
-)
-_OPEN_POSITION = Prepared(
-    select(_POSITIONS).where(
-        _POSITIONS.c.account_id == bindparam("account"),
-        _POSITIONS.c.trader_id.is_not_distinct_from(bindparam("trader")),
-        _POSITIONS.c.contract == bindparam("contract"),
-        _POSITIONS.c.closed_at.is_(None),
-    )
+_OURS_AT_BROKER = select(_ORDERS.c.broker_order_id).where(
+    _ORDERS.c.account_id == bindparam("account"),
+    _ORDERS.c.broker_order_id.in_(bindparam("ids", expanding=True)),
 )
 _UPDATE_ORDER = Prepared(
     update(_ORDERS)
@@ -105,6 +98,7 @@ _NEW_FILLS = BulkInsert(
         "account_id",
         "order_id",
         "trader_id",
+        "strategy_id",
         "broker_fill_id",
         "contract",
         "side",
@@ -120,104 +114,19 @@ _NEW_FILLS = BulkInsert(
     "ON CONFLICT (account_id, broker_fill_id) DO NOTHING",
 )
 
-_UPDATE_BOOK = Prepared(
-    update(_BOOKS)
-    .where(_BOOKS.c.id == bindparam("of_id"))
-    .values(
-        net_pos=bindparam("net_pos"),
-        avg_price=bindparam("avg_price"),
-        realized=bindparam("realized"),
-        trip=bindparam("trip"),
-        last_fill_at=bindparam("last_fill_at"),
-        updated_at=bindparam("updated_at"),
-    )
-)
-_POSITION_STATE = (
-    "quantity",
-    "max_quantity",
-    "entry_price",
-    "last_price",
-    "realized_pnl",
-    "unrealized_pnl",
-    "mae",
-    "mfe",
-    "updated_at",
-)
-_CLOSED_STATE = (*_POSITION_STATE, "exit_price", "closed_at", "exit_reason")
-_UPDATE_POSITION = Prepared(
-    update(_POSITIONS)
-    .where(_POSITIONS.c.id == bindparam("of_id"))
-    .values({name: bindparam(name) for name in _POSITION_STATE})
-)
-_CLOSE_POSITION = Prepared(
-    update(_POSITIONS)
-    .where(_POSITIONS.c.id == bindparam("of_id"))
-    .values({name: bindparam(name) for name in _CLOSED_STATE})
-)
-_NEW_POSITIONS = BulkInsert(
-    _POSITIONS,
-    (
-        "id",
-        "user_id",
-        "strategy_id",
-        "account_id",
-        "trader_id",
-        "contract",
-        "symbol",
-        "side",
-        "opened_at",
-        "source",
-        "created_at",
-        *_POSITION_STATE,
-    ),
-)
-_NEW_TRADES = BulkInsert(
-    _TRADES,
-    (
-        "id",
-        "user_id",
-        "account_id",
-        "strategy_id",
-        "trader_id",
-        "contract",
-        "side",
-        "quantity",
-        "entry_price",
-        "exit_price",
-        "gross",
-        "fees",
-        "net",
-        "mae",
-        "mfe",
-        "opened_at",
-        "closed_at",
-        "exit_reason",
-        "created_at",
-        "updated_at",
-    ),
-)
-
-_FEE_STEP = Decimal("1E-8")
-"""Fees are money, kept to 8 places, half to even."""
-
-
-@dataclass(slots=True)
-class Owner:
-    """Whose book a fill moves: a trader's, or the account's manual one."""
-
-    trader_id: int | None
-    strategy_id: int | None
-
 
 def apply(tx: Tx, account: AccountRef, report: BrokerReport, *, source: str) -> None:
     """Take in what a broker said about an account, as part of ``tx``."""
-    report = _with_unclaimed(account, _without_known_fills(tx, account, report))
+    report = _with_held_back(account, _without_old_news(tx, account, report))
     rows = _our_orders(tx, account, report)
     before = {row["id"]: dict(row) for row in rows.by_id.values()}
-    fresh = _store_fills(tx, account, rows, report.fills, source)
+    fresh, known = _store_fills(tx, account, rows, report.fills, source)
     if fresh:
-        _recompute_totals(tx, rows, fresh)
-        _move_books(tx, account, rows, fresh)
+        bookkeeping.move(tx, account, fresh)
+    changed = {e.stored["order_id"] for e in fresh if e.stored["order_id"] is not None}
+    if known:
+        changed |= corrections.take_in(tx, account, known)
+    _recompute_totals(tx, rows, changed)
     for order in report.orders:
         row = rows.find(order.client_order_id, order.broker_order_id)
         if row is not None:
@@ -236,37 +145,97 @@ def adopt(
 ) -> None:
     """Make a book hold what the broker holds: what differs becomes a fill at ``price``, of which
     no order and no fee is known. ``key`` makes it count once."""
-    row = _find_book(tx, account, owner, contract)
+    row = bookkeeping.find_book(tx, account, owner, contract)
     difference = net_pos - (row["net_pos"] if row is not None else Decimal(0))
     if not difference:
         return
     side = Side.BUY if difference > 0 else Side.SELL
     now = clock.now()
     fill = BrokerFill(key, None, key, contract, side, abs(difference), price, Decimal(0), now)
-    stored = _fill_row(account, None, owner.trader_id, fill, "reconcile")
-    if _insert_fill(tx, account, stored):
-        _move_book(tx, account, owner, None, stored, fill, row)
+    share = Share(owner, fill.quantity, Decimal(0))
+    entries = _insert(tx, account, None, fill, [share], "reconcile")
+    if entries:
+        bookkeeping.move(tx, account, entries)
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldBack:
+    account: AccountRef
+    fill: BrokerFill
+    since: datetime
 
 
 _FEW = 8
-_unclaimed: dict[int, tuple[BrokerFill, ...]] = {}
-"""Per account, fills that name only the broker's order id and came before it was known which of
-our orders that is. A crash loses them; ``reconcile`` asks for them again."""
+_held_back: dict[int, dict[str, _HeldBack]] = {}
+"""Per account and by the broker's id, fills that name only the broker's order id and came before
+it was known which of our orders that is. A crash loses them; the next poll tells them again."""
+_LEG_PATIENCE = timedelta(seconds=30)
+"""How long a fill may be one of a leg whose id at the broker nobody has told yet. An order that is
+being sent or unknown is waited for until it is settled."""
 
 
-def _with_unclaimed(account: AccountRef, report: BrokerReport) -> BrokerReport:
-    held_back = _unclaimed.get(account.id)
-    return replace(report, fills=(*held_back, *report.fills)) if held_back else report
+def forget_held_back() -> None:
+    """A new app begins."""
+    _held_back.clear()
 
 
-def _without_known_fills(tx: Tx, account: AccountRef, report: BrokerReport) -> BrokerReport:
-    """A long list, as a reconcile brings it, is mostly old: what is stored is left out at once."""
+def retry_held_back() -> list[int]:
+    """Look again whose the fills are that were held back: an order may have been settled without
+    a report, or a leg's time be over. The accounts that were looked at."""
+    waiting = [next(iter(of_account.values())).account for of_account in _held_back.values()]
+    for account in waiting:
+        writer.run(partial(_retry, account=account))
+    return [account.id for account in waiting]
+
+
+def _retry(tx: Tx, account: AccountRef) -> None:
+    apply(tx, account, BrokerReport(), source="stream")
+
+
+def _with_held_back(account: AccountRef, report: BrokerReport) -> BrokerReport:
+    held = _held_back.get(account.id)
+    if not held:
+        return report
+    told = {fill.fill_id for fill in report.fills}
+    waiting = (item.fill for fill_id, item in held.items() if fill_id not in told)
+    return replace(report, fills=(*waiting, *report.fills))
+
+
+def _without_old_news(tx: Tx, account: AccountRef, report: BrokerReport) -> BrokerReport:
+    """A long list, as a poll or a reconcile brings it, is mostly old: what is stored as it is told
+    is left out at once."""
     if len(report.fills) <= _FEW:
         return report
     since = min(fill.at for fill in report.fills)
-    stored = _KNOWN_FILLS.rows(tx.conn, {"account": account.id, "since": since})
-    known = {row.broker_fill_id for row in stored}
-    return replace(report, fills=tuple(f for f in report.fills if f.fill_id not in known))
+    fees: dict[str, Decimal] = {}
+    foreign = set()
+    for row in _KNOWN_FILLS.rows(tx.conn, {"account": account.id, "since": since}):
+        fill_id = corrections.whole_id(row.broker_fill_id)
+        fees[fill_id] = fees.get(fill_id, Decimal(0)) + row.fee
+        if row.order_id is None:
+            foreign.add(fill_id)
+    ours = _ours_at_broker(tx, account, [f for f in report.fills if f.fill_id in foreign])
+
+    def is_news(fill: BrokerFill) -> bool:
+        if fill.fill_id not in fees:
+            return True
+        may_be_ours = fill.client_order_id is not None or fill.broker_order_id in ours
+        return (
+            fill.is_busted
+            or corrections.is_news(fill, fees[fill.fill_id])
+            or (fill.fill_id in foreign and may_be_ours)
+        )
+
+    return replace(report, fills=tuple(fill for fill in report.fills if is_news(fill)))
+
+
+def _ours_at_broker(tx: Tx, account: AccountRef, fills: list[BrokerFill]) -> set[str]:
+    """Of the broker's order ids of these fills, those of our orders."""
+    ids = sorted({fill.broker_order_id for fill in fills})
+    if not ids:
+        return set()
+    found = tx.conn.scalars(_OURS_AT_BROKER, {"account": account.id, "ids": ids})
+    return {broker_id for broker_id in found if broker_id is not None}
 
 
 class _Rows:
@@ -306,47 +275,135 @@ def _our_orders(tx: Tx, account: AccountRef, report: BrokerReport) -> _Rows:
     return rows
 
 
-_MAY_BE_OURS = (
-    select(_ORDERS.c.id)
+_NAMELESS = Prepared(
+    select(_ORDERS.c.status)
     .where(
         _ORDERS.c.account_id == bindparam("account"),
         _ORDERS.c.contract == bindparam("contract"),
         _ORDERS.c.side == bindparam("side"),
         _ORDERS.c.broker_order_id.is_(None),
-        _ORDERS.c.status.in_((OrderStatus.SUBMITTING.value, OrderStatus.UNKNOWN.value)),
+        IS_OPEN,
     )
-    .limit(1)
+    .distinct()
 )
+_BEING_SENT = frozenset({OrderStatus.SUBMITTING.value, OrderStatus.UNKNOWN.value})
 
 
 def _is_unclear(tx: Tx, account: AccountRef, fill: BrokerFill) -> bool:
-    """Whether a fill of an order that we do not know may be one that is just being sent."""
+    """Whether a fill of an order that we do not know may be one of ours, of which nobody has told
+    the broker's id yet."""
     if fill.client_order_id is not None:
         return False
     wanted = {"account": account.id, "contract": fill.contract, "side": fill.side.value}
-    return tx.conn.execute(_MAY_BE_OURS, wanted).first() is not None
+    statuses = {row.status for row in _NAMELESS.rows(tx.conn, wanted)}
+    statuses.discard(OrderStatus.CREATED.value)  # nothing of it was sent yet
+    if statuses & _BEING_SENT:
+        return True
+    held = _held_back.get(account.id, {}).get(fill.fill_id)
+    return bool(statuses) and (held is None or clock.now() - held.since < _LEG_PATIENCE)
 
 
 def _order_of_time(fill: BrokerFill) -> tuple[datetime, int, str]:
-    """Fills of one instant follow each other by their numbers at the broker."""
-    return fill.at, len(fill.fill_id), fill.fill_id
+    return fill.at, *rebuild.place_of(fill.fill_id)
+
+
+def _store_fills(
+    tx: Tx, account: AccountRef, rows: _Rows, fills: tuple[BrokerFill, ...], source: str
+) -> tuple[list[Entry], list[corrections.Known]]:
+    """Insert what is new: those, oldest first, and what was stored before."""
+    fresh: list[Entry] = []
+    known: list[corrections.Known] = []
+    held = Holdings(tx.conn, account)
+    by_id = {fill.fill_id: fill for fill in fills}
+    for fill in sorted(by_id.values(), key=_order_of_time):
+        order = rows.find(fill.client_order_id, fill.broker_order_id)
+        entries = [] if fill.is_busted else _store_fill(tx, account, order, fill, held, source)
+        if entries is None:
+            _hold_back(account, fill)
+            continue
+        if fill.fill_id in _held_back.get(account.id, ()):
+            tx.after_commit(partial(_let_go, account.id, fill.fill_id))
+        if not entries:
+            known.append((fill, order))
+        for entry in entries:
+            held.note(entry.owner, fill.contract, fill.side, entry.fill.quantity)
+        fresh += entries
+    metrics.FILLS.labels(source).inc(len(fresh))
+    return fresh, known
+
+
+def _store_fill(
+    tx: Tx,
+    account: AccountRef,
+    order: dict[str, Any] | None,
+    fill: BrokerFill,
+    held: Holdings,
+    source: str,
+) -> list[Entry] | None:
+    """What was inserted: nothing where it was stored before; None where it cannot be told yet
+    whose it is."""
+    if order is not None and order["trader_id"] is not None:
+        owner = Owner(order["trader_id"], order["strategy_id"])
+        share = Share(owner, fill.quantity, Decimal(0))
+        return _insert(tx, account, order, fill, [share], source)
+    if _IS_STORED.first(tx.conn, {"account": account.id, "fill": fill.fill_id}) is not None:
+        return []
+    if order is None and _is_unclear(tx, account, fill):
+        return None
+    holdings = held.of(fill.contract)
+    if order is not None:
+        shares = attribution.of_own(order, fill, holdings)
+    else:
+        shares = attribution.of_foreign(tx.conn, account, fill, holdings)
+    entries = _insert(tx, account, order, fill, shares, source)
+    if order is None and entries:
+        _tell_closed_by_hand(tx, account, fill, shares)
+    return entries
+
+
+def _insert(
+    tx: Tx,
+    account: AccountRef,
+    order: dict[str, Any] | None,
+    fill: BrokerFill,
+    shares: list[Share],
+    source: str,
+) -> list[Entry]:
+    """Store a fill, in parts where it moves several books; nothing if it was stored before."""
+    entries: list[Entry] = []
+    fees = corrections.divide(fill.fee, [share.quantity for share in shares])
+    for number, (share, fee) in enumerate(zip(shares, fees, strict=True), start=1):
+        part_id = corrections.part_id(fill.fill_id, number)
+        part = replace(fill, fill_id=part_id, quantity=share.quantity, fee=fee)
+        row = _fill_row(account, order, share.owner, part, source)
+        [row["id"]] = reserve_ids(tx.conn, "fills", 1)
+        if not _NEW_FILLS.execute(tx.conn, [row]):
+            return entries
+        tx.record(account.user_id, "fill", payloads.fill(row))
+        entries.append(Entry(row, part, share.owner, order))
+    return entries
 
 
 def _fill_row(
-    account: AccountRef, order_id: int | None, trader_id: int | None, fill: BrokerFill, source: str
+    account: AccountRef,
+    order: dict[str, Any] | None,
+    owner: Owner,
+    fill: BrokerFill,
+    source: str,
 ) -> dict[str, Any]:
     now = clock.now()
     return {
         "user_id": account.user_id,
         "account_id": account.id,
-        "order_id": order_id,
-        "trader_id": trader_id,
+        "order_id": order["id"] if order is not None else None,
+        "trader_id": owner.trader_id,
+        "strategy_id": owner.strategy_id,
         "broker_fill_id": fill.fill_id,
         "contract": fill.contract,
         "side": fill.side.value,
         "quantity": fill.quantity,
         "price": fill.price,
-        "fee": fill.fee.quantize(_FEE_STEP),
+        "fee": fill.fee,
         "liquidity": fill.liquidity,
         "source": source,
         "filled_at": fill.at,
@@ -355,45 +412,41 @@ def _fill_row(
     }
 
 
-def _insert_fill(tx: Tx, account: AccountRef, row: dict[str, Any]) -> bool:
-    """False: it was stored before."""
-    [row["id"]] = reserve_ids(tx.conn, "fills", 1)
-    if not _NEW_FILLS.execute(tx.conn, [row]):
-        return False
-    tx.record(account.user_id, "fill", payloads.fill(row))
-    return True
-
-
-def _store_fills(
-    tx: Tx, account: AccountRef, rows: _Rows, fills: tuple[BrokerFill, ...], source: str
-) -> list[tuple[dict[str, Any], BrokerFill]]:
-    """Insert what is new; the rows that were, oldest first, each with its fill."""
-    fresh, unclear = [], []
-    by_id = {fill.fill_id: fill for fill in fills}
-    for fill in sorted(by_id.values(), key=_order_of_time):
-        order = rows.find(fill.client_order_id, fill.broker_order_id)
-        if order is None and _is_unclear(tx, account, fill):
-            unclear.append(fill)
+def _tell_closed_by_hand(
+    tx: Tx, account: AccountRef, fill: BrokerFill, shares: list[Share]
+) -> None:
+    for share in shares:
+        if share.owner.trader_id is None or not share.closes:
             continue
-        order_id, trader_id = (order["id"], order["trader_id"]) if order else (None, None)
-        row = _fill_row(account, order_id, trader_id, fill, source)
-        if _insert_fill(tx, account, row):
-            fresh.append((row, fill))
-    if unclear or account.id in _unclaimed:
-        tx.after_commit(lambda: _hold_back(account.id, tuple(unclear)))
-    metrics.FILLS.labels(source).inc(len(fresh))
-    return fresh
+        closed = bookkeeping.in_words(replace(fill, quantity=share.closes))
+        journal.write(
+            tx,
+            account.user_id,
+            "closed_by_hand",
+            f"{closed}: closed by hand at the broker.",
+            level="warning",
+            strategy_id=share.owner.strategy_id,
+            account_id=account.id,
+        )
 
 
-def _hold_back(account_id: int, unclear: tuple[BrokerFill, ...]) -> None:
-    if unclear:
-        _unclaimed[account_id] = unclear
-    else:
-        _unclaimed.pop(account_id, None)
+def _hold_back(account: AccountRef, fill: BrokerFill) -> None:
+    # At once, not after the commit: it is what the broker said, whatever becomes of this
+    # transaction, and the next one of the same batch may be the answer that explains it.
+    of_account = _held_back.setdefault(account.id, {})
+    since = of_account[fill.fill_id].since if fill.fill_id in of_account else clock.now()
+    of_account[fill.fill_id] = _HeldBack(account, fill, since)
 
 
-def _recompute_totals(tx: Tx, rows: _Rows, fresh: list[tuple[dict[str, Any], BrokerFill]]) -> None:
-    for order_id in {row["order_id"] for row, _ in fresh if row["order_id"] is not None}:
+def _let_go(account_id: int, fill_id: str) -> None:
+    of_account = _held_back.get(account_id, {})
+    of_account.pop(fill_id, None)
+    if not of_account:
+        _held_back.pop(account_id, None)
+
+
+def _recompute_totals(tx: Tx, rows: _Rows, order_ids: set[int]) -> None:
+    for order_id in order_ids & rows.by_id.keys():
         filled, value = Decimal(0), Decimal(0)
         for fill in _FILLS_OF.rows(tx.conn, {"order": order_id}):
             filled += fill.quantity
@@ -401,13 +454,15 @@ def _recompute_totals(tx: Tx, rows: _Rows, fresh: list[tuple[dict[str, Any], Bro
         row = rows.by_id[order_id]
         current = OrderStatus(row["status"])
         status = status_from_fills(current, row["quantity"], filled)
-        if current in TERMINAL and status is not current:
+        if current is OrderStatus.FILLED:
+            status = current  # a trade that the broker cancelled leaves no order to be filled
+        elif current in TERMINAL and status is not current:
             log.warning(
                 "late fill of an order that had ended",
                 extra={"order_id": order_id, "was": current.value},
             )
         row["filled_quantity"] = filled
-        row["avg_fill_price"] = value / filled
+        row["avg_fill_price"] = value / filled if filled else None
         row["status"] = status.value
         if current is OrderStatus.UNKNOWN:
             row["reason"] = None
@@ -505,249 +560,3 @@ def _what(row: dict[str, Any]) -> str:
     return (
         f"{row['side'].capitalize()} {payloads.number(row['quantity'])} {row['contract']} ({kind})"
     )
-
-
-def _move_books(
-    tx: Tx, account: AccountRef, rows: _Rows, fresh: list[tuple[dict[str, Any], BrokerFill]]
-) -> None:
-    """Let the books follow fills that are given oldest first. Where one is older than what its
-    book has seen, the round trips since then are made anew."""
-    by_book: dict[tuple[int | None, str], list[tuple[dict[str, Any], BrokerFill]]] = {}
-    for stored, fill in fresh:
-        by_book.setdefault((stored["trader_id"], fill.contract), []).append((stored, fill))
-    for group in by_book.values():
-        stored, fill = group[0]
-        owner = _owner_of(rows.by_id.get(stored["order_id"]))
-        book = _find_book(tx, account, owner, fill.contract)
-        if book is not None and _is_late(tx, account, book, fill):
-            held, position_id = rebuild.rebuild(tx, account, book, fill.at)
-            for stored, fill in group:
-                _tell(tx, account, owner, stored, fill, held.net_pos, position_id)
-            continue
-        for place, (stored, fill) in enumerate(group):
-            if place:
-                book = _find_book(tx, account, owner, fill.contract)
-            order = rows.by_id.get(stored["order_id"])
-            _move_book(tx, account, owner, order, stored, fill, book)
-
-
-def _owner_of(order: dict[str, Any] | None) -> Owner:
-    return Owner(None, None) if order is None else Owner(order["trader_id"], order["strategy_id"])
-
-
-def _is_late(tx: Tx, account: AccountRef, book: dict[str, Any], fill: BrokerFill) -> bool:
-    last = book["last_fill_at"]
-    if last is None or fill.at > last:
-        return False
-    if fill.at < last:
-        return True
-    same = select(_FILLS.c.broker_fill_id).where(
-        _FILLS.c.account_id == account.id,
-        _FILLS.c.filled_at == fill.at,
-        _FILLS.c.contract == fill.contract,
-        _FILLS.c.trader_id.is_not_distinct_from(book["trader_id"]),
-    )
-    mine = _order_of_time(fill)[1:]
-    return any((len(i), i) > mine for i in tx.conn.scalars(same))
-
-
-def _move_book(
-    tx: Tx,
-    account: AccountRef,
-    owner: Owner,
-    order: dict[str, Any] | None,
-    stored: dict[str, Any],
-    fill: BrokerFill,
-    row: dict[str, Any] | None,
-) -> None:
-    instrument = symbols.instrument_for(fill.contract)
-    book = to_book(row) if row is not None else books.Book()
-    applied = books.apply(book, fill, instrument.point_value)
-    _store_book(tx, account, owner, fill.contract, row, applied.book, fill.at)
-    reason = rebuild.exit_reason(order["role"], order["origin"]) if order else rebuild.EXTERNAL
-    position_id = _follow_position(
-        tx, account, owner, instrument.root, fill, applied, reason, stored["source"]
-    )
-    if applied.trade is not None:
-        _store_trade(tx, account, owner, fill.contract, applied.trade, reason)
-    _tell(tx, account, owner, stored, fill, applied.book.net_pos, position_id)
-
-
-def _tell(
-    tx: Tx,
-    account: AccountRef,
-    owner: Owner,
-    stored: dict[str, Any],
-    fill: BrokerFill,
-    net_pos: Decimal,
-    position_id: int | None,
-) -> None:
-    verb = "Bought" if fill.side is Side.BUY else "Sold"
-    places = symbols.instrument_for(fill.contract).price_places
-    journal.write(
-        tx,
-        account.user_id,
-        "fill",
-        f"{verb} {payloads.number(fill.quantity)} {fill.contract} at {fill.price:,.{places}f}",
-        strategy_id=owner.strategy_id,
-        account_id=account.id,
-        order_id=stored["order_id"],
-        position_id=position_id,
-        data={"fill_id": stored["id"], "net_pos": payloads.number(net_pos)},
-    )
-
-
-def _find_book(tx: Tx, account: AccountRef, owner: Owner, contract: str) -> Any:
-    if owner.trader_id is not None:
-        of_trader = {"trader": owner.trader_id, "contract": contract}
-        found = _BOOK_OF_TRADER.dicts(tx.conn, of_trader)
-    else:
-        found = _MANUAL_BOOK.dicts(tx.conn, {"account": account.id, "contract": contract})
-    return found[0] if found else None
-
-
-def _store_book(
-    tx: Tx,
-    account: AccountRef,
-    owner: Owner,
-    contract: str,
-    row: Any,
-    book: books.Book,
-    last_fill_at: datetime,
-) -> None:
-    now = clock.now()
-    values = {
-        "net_pos": book.net_pos,
-        "avg_price": book.avg_price,
-        "realized": book.realized,
-        "trip": book.trip.to_json() if book.trip else {},
-        "last_fill_at": last_fill_at,
-        "updated_at": now,
-    }
-    if row is not None:
-        _UPDATE_BOOK.run(tx.conn, {"of_id": row["id"], **values})
-        return
-    tx.conn.execute(
-        insert(_BOOKS).values(
-            user_id=account.user_id,
-            account_id=account.id,
-            strategy_id=owner.strategy_id,
-            trader_id=owner.trader_id,
-            contract=contract,
-            created_at=now,
-            **values,
-        )
-    )
-
-
-def _follow_position(
-    tx: Tx,
-    account: AccountRef,
-    owner: Owner,
-    symbol: str,
-    fill: BrokerFill,
-    applied: books.Applied,
-    reason: str,
-    source: str,
-) -> int | None:
-    """Keep the recorded position in step with the book: close it, open it, or update it."""
-    of_owner = {"account": account.id, "trader": owner.trader_id, "contract": fill.contract}
-    found = next(iter(_OPEN_POSITION.dicts(tx.conn, of_owner)), None)
-    position_id: int | None = None
-    if applied.trade is not None and found is not None:
-        position_id = _close_position(tx, account, found, applied.trade, reason)
-        found = None
-    trip = applied.book.trip
-    if trip is None:
-        return position_id
-    now = clock.now()
-    state = {
-        "quantity": abs(applied.book.net_pos),
-        "max_quantity": trip.max_quantity,
-        "entry_price": applied.book.avg_price,
-        "last_price": fill.price,
-        "realized_pnl": trip.gross - trip.fees,
-        "unrealized_pnl": books.unrealized(
-            applied.book, fill.price, symbols.instrument_for(fill.contract).point_value
-        ),
-        "mae": trip.mae,
-        "mfe": trip.mfe,
-        "updated_at": now,
-    }
-    if found is not None:
-        row = {**found, **state}
-        _UPDATE_POSITION.run(tx.conn, {"of_id": row["id"], **state})
-        tx.record(account.user_id, "position:update", payloads.position(row))
-        return int(row["id"])
-    row = {
-        "user_id": account.user_id,
-        "strategy_id": owner.strategy_id,
-        "account_id": account.id,
-        "trader_id": owner.trader_id,
-        "contract": fill.contract,
-        "symbol": symbol,
-        "side": trip.side.value,
-        "opened_at": trip.opened_at,
-        "closed_at": None,
-        "exit_price": None,
-        "exit_reason": None,
-        "source": source,
-        "created_at": now,
-        **state,
-    }
-    [row["id"]] = reserve_ids(tx.conn, "recorded_positions", 1)
-    _NEW_POSITIONS.execute(tx.conn, [row])
-    tx.record(account.user_id, "position:new", payloads.position(row))
-    return int(row["id"])
-
-
-def _close_position(
-    tx: Tx, account: AccountRef, row: dict[str, Any], trade: books.Trade, reason: str
-) -> int:
-    state = {
-        "quantity": Decimal(0),
-        "max_quantity": trade.quantity,
-        "entry_price": trade.entry_price,
-        "exit_price": trade.exit_price,
-        "last_price": trade.exit_price,
-        "realized_pnl": trade.net,
-        "unrealized_pnl": Decimal(0),
-        "mae": trade.mae,
-        "mfe": trade.mfe,
-        "closed_at": trade.closed_at,
-        "exit_reason": reason,
-        "updated_at": clock.now(),
-    }
-    _CLOSE_POSITION.run(tx.conn, {"of_id": row["id"], **state})
-    tx.record(account.user_id, "position:closed", payloads.position({**row, **state}))
-    return int(row["id"])
-
-
-def _store_trade(
-    tx: Tx, account: AccountRef, owner: Owner, contract: str, trade: books.Trade, reason: str
-) -> None:
-    now = clock.now()
-    row = {
-        "user_id": account.user_id,
-        "account_id": account.id,
-        "strategy_id": owner.strategy_id,
-        "trader_id": owner.trader_id,
-        "contract": contract,
-        "side": trade.side.value,
-        "quantity": trade.quantity,
-        "entry_price": trade.entry_price,
-        "exit_price": trade.exit_price,
-        "gross": trade.gross,
-        "fees": trade.fees,
-        "net": trade.net,
-        "mae": trade.mae,
-        "mfe": trade.mfe,
-        "opened_at": trade.opened_at,
-        "closed_at": trade.closed_at,
-        "exit_reason": reason,
-        "created_at": now,
-        "updated_at": now,
-    }
-    [row["id"]] = reserve_ids(tx.conn, "trades", 1)
-    _NEW_TRADES.execute(tx.conn, [row])
-    tx.record(account.user_id, "trade", payloads.trade(row))

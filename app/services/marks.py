@@ -1,7 +1,9 @@
 """Open positions at the market: shown once a second to who looks, stored every few seconds.
 
 A long position is worth what it could be sold for (the bid), a short one what it would cost to
-buy back (the ask). Contracts that no feed knows keep their last known price.
+buy back (the ask). Contracts that no feed knows keep their last known price, and so does what is
+held at a broker: simulated prices are for paper, and the broker's own money says what such an
+account is worth (``live``).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 import gevent
-from sqlalchemy import Engine, and_, bindparam, select, update
+from sqlalchemy import Engine, and_, bindparam, or_, select, update
 
 from app import clock, events
 from app.domain import books
@@ -22,7 +24,7 @@ from app.domain.trading import PositionSide, Quote
 from app.extensions import writer
 from app.marketdata.base import Feed
 from app.marketdata.simulated import SimulatedFeed
-from app.models import Book, RecordedPosition
+from app.models import Account, Book, RecordedPosition
 from app.models.base import table
 from app.services import payloads
 from app.services.rebuild import to_book
@@ -34,6 +36,7 @@ EVERY_S = 1.0
 STORE_EVERY = 15
 """Ticks between two writes."""
 
+_ACCOUNTS = table(Account)
 _BOOKS = table(Book)
 _POSITIONS = table(RecordedPosition)
 _OPEN = (
@@ -54,11 +57,17 @@ _OPEN = (
         and_(
             _BOOKS.c.account_id == _POSITIONS.c.account_id,
             _BOOKS.c.trader_id.is_not_distinct_from(_POSITIONS.c.trader_id),
+            or_(
+                _BOOKS.c.trader_id.is_not(None),
+                _BOOKS.c.strategy_id.is_not_distinct_from(_POSITIONS.c.strategy_id),
+            ),
             _BOOKS.c.contract == _POSITIONS.c.contract,
         ),
     )
-    .where(_POSITIONS.c.closed_at.is_(None))
+    .join(_ACCOUNTS, _ACCOUNTS.c.id == _POSITIONS.c.account_id)
+    .where(_POSITIONS.c.closed_at.is_(None), _ACCOUNTS.c.broker == "paper")
 )
+"""The positions that a feed of ours has prices for."""
 _STORE_MARK = (
     update(_POSITIONS)
     .where(_POSITIONS.c.id == bindparam("of_id"), _POSITIONS.c.closed_at.is_(None))

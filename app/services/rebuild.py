@@ -9,7 +9,7 @@ between the fills had said of a trip's worst and best is not known any more.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -78,7 +78,8 @@ class _Replayed:
     trips: tuple[_Trip, ...]
     source: str
     """From where the first fill of the open trip was known."""
-    last: _Piece
+    last: _Piece | None
+    """None: no fill is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +92,21 @@ class _Since:
 
 
 def rebuild(
-    tx: Tx, account: AccountRef, row: Mapping[str, Any], late_at: datetime
+    tx: Tx,
+    account: AccountRef,
+    row: Mapping[str, Any],
+    late_at: datetime,
+    *,
+    is_fee_only: bool = False,
 ) -> tuple[books.Book, int | None]:
-    """Work out the book of ``row`` anew, since a fill of ``late_at`` is stored that it has not
-    seen; the book as it is now and the id of its newest recorded position."""
+    """Work out the book of ``row`` anew, since its fills of ``late_at`` are not as it has seen
+    them: one came, one went, or (``is_fee_only``) one costs something else, where what prices had
+    said stays. The book as it is now and the id of its newest recorded position."""
     since = _flat_before(tx, account, row, late_at)
-    replayed = _replay(_fills_since(tx, account, row, since.at), row["contract"], since.realized)
+    pieces = _fills_since(tx, account, row, since.at)
+    replayed = _replay(pieces, row["contract"], since.realized)
+    if is_fee_only:
+        replayed = replace(replayed, book=_with_marks(replayed.book, to_book(row)))
     book = replayed.book
     now = clock.now()
     tx.conn.execute(
@@ -107,20 +117,33 @@ def rebuild(
             avg_price=book.avg_price,
             realized=book.realized,
             trip=book.trip.to_json() if book.trip else {},
-            last_fill_at=replayed.last.at,
+            last_fill_at=replayed.last.at if replayed.last is not None else since.at,
             updated_at=now,
         )
     )
-    _store_trades(tx, account, row, since.at, replayed)
-    return book, _store_positions(tx, account, row, since.at, replayed)
+    _store_trades(tx, account, row, since.at, replayed, is_fee_only)
+    return book, _store_positions(tx, account, row, since.at, replayed, is_fee_only)
 
 
-def _of_book(rows: Table, account: AccountRef, row: Mapping[str, Any]) -> Any:
-    return (
-        (rows.c.account_id == account.id)
-        & rows.c.trader_id.is_not_distinct_from(row["trader_id"])
-        & (rows.c.contract == row["contract"])
-    )
+def of_book(rows: Table, account: AccountRef, row: Mapping[str, Any]) -> Any:
+    """The rows (fills, trades, positions) of the same book: a trader's, a recorder's, nobody's."""
+    here = (rows.c.account_id == account.id) & (rows.c.contract == row["contract"])
+    if row["trader_id"] is not None:
+        return here & (rows.c.trader_id == row["trader_id"])
+    of_strategy = rows.c.strategy_id.is_not_distinct_from(row["strategy_id"])
+    return here & rows.c.trader_id.is_(None) & of_strategy
+
+
+def place_of(fill_id: str) -> tuple[int, str]:
+    """Fills of one instant follow each other by their numbers at the broker."""
+    return len(fill_id), fill_id
+
+
+def _with_marks(book: books.Book, before: books.Book) -> books.Book:
+    """With the worst and the best that prices between the fills had said of the open trip."""
+    if book.trip is None or before.trip is None:
+        return book
+    return replace(book, trip=replace(book.trip, mae=before.trip.mae, mfe=before.trip.mfe))
 
 
 def _flat_before(tx: Tx, account: AccountRef, row: Mapping[str, Any], late_at: datetime) -> _Since:
@@ -130,7 +153,7 @@ def _flat_before(tx: Tx, account: AccountRef, row: Mapping[str, Any], late_at: d
     realized = row["realized"] - (trip.gross - trip.fees if trip else Decimal(0))
     trades = tx.conn.execute(
         select(_TRADES.c.opened_at, _TRADES.c.closed_at, _TRADES.c.net)
-        .where(_of_book(_TRADES, account, row))
+        .where(of_book(_TRADES, account, row))
         .order_by(_TRADES.c.closed_at.desc(), _TRADES.c.id.desc())
     )
     for trade in trades:
@@ -148,7 +171,7 @@ def _fills_since(
     statement = (
         select(_FILLS, _ORDERS.c.role, _ORDERS.c.origin)
         .outerjoin_from(_FILLS, _ORDERS, _ORDERS.c.id == _FILLS.c.order_id)
-        .where(_of_book(_FILLS, account, row))
+        .where(of_book(_FILLS, account, row))
     )
     if at is not None:
         statement = statement.where(_FILLS.c.filled_at > at)
@@ -165,12 +188,14 @@ def _fills_since(
         )
         for found in tx.conn.execute(statement)
     ]
-    return sorted(pieces, key=lambda piece: (piece.at, len(piece.fill_id), piece.fill_id))
+    return sorted(pieces, key=lambda piece: (piece.at, *place_of(piece.fill_id)))
 
 
 def _replay(pieces: Sequence[_Piece], contract: str, realized: Decimal) -> _Replayed:
     point_value = symbols.instrument_for(contract).point_value
     book = books.Book(realized=realized)
+    if not pieces:
+        return _Replayed(book, (), "", None)
     trips, first = [], pieces[0]
     for piece in pieces:
         if book.trip is None:
@@ -189,12 +214,14 @@ def _store_trades(
     row: Mapping[str, Any],
     since: datetime | None,
     replayed: _Replayed,
+    is_fee_only: bool,
 ) -> None:
-    of_book = _of_book(_TRADES, account, row)
+    rows = of_book(_TRADES, account, row)
     if since is not None:
-        of_book &= _TRADES.c.closed_at > since
+        rows &= _TRADES.c.closed_at > since
     wanted = [_trade(trip) for trip in replayed.trips]
-    for stored in _put(tx, _TRADES, of_book, wanted, _names(account, row)):
+    kept = _MARKS_OF_TRADE if is_fee_only else ()
+    for stored in _put(tx, _TRADES, rows, wanted, _names(account, row), kept):
         tx.record(account.user_id, "trade", payloads.trade(stored))
 
 
@@ -204,16 +231,18 @@ def _store_positions(
     row: Mapping[str, Any],
     since: datetime | None,
     replayed: _Replayed,
+    is_fee_only: bool,
 ) -> int | None:
-    of_book = _of_book(_POSITIONS, account, row)
+    rows = of_book(_POSITIONS, account, row)
     if since is not None:
-        of_book &= _POSITIONS.c.closed_at.is_(None) | (_POSITIONS.c.closed_at > since)
+        rows &= _POSITIONS.c.closed_at.is_(None) | (_POSITIONS.c.closed_at > since)
     wanted = [_closed(trip) for trip in replayed.trips]
     if replayed.book.trip is not None:
         wanted.append(_open(replayed, row["contract"]))
     names = {**_names(account, row), "symbol": symbols.instrument_for(row["contract"]).root}
     position_id: int | None = None
-    for stored in _put(tx, _POSITIONS, of_book, wanted, names):
+    kept = _MARKS_OF_POSITION if is_fee_only else ()
+    for stored in _put(tx, _POSITIONS, rows, wanted, names, kept):
         is_open = stored["closed_at"] is None
         name = "position:update" if is_open else "position:closed"
         tx.record(account.user_id, name, payloads.position(stored))
@@ -221,16 +250,29 @@ def _store_positions(
     return position_id
 
 
+_MARKS_OF_TRADE = ("mae", "mfe")
+_MARKS_OF_POSITION = ("mae", "mfe", "last_price", "unrealized_pnl")
+
+
 def _put(
-    tx: Tx, rows: Table, condition: Any, wanted: list[dict[str, Any]], names: dict[str, Any]
+    tx: Tx,
+    rows: Table,
+    condition: Any,
+    wanted: list[dict[str, Any]],
+    names: dict[str, Any],
+    kept: tuple[str, ...],
 ) -> list[dict[str, Any]]:
-    """Let the rows of ``condition`` be the ``wanted`` ones, oldest first; those that changed."""
-    found = tx.conn.execute(select(rows).where(condition).order_by(rows.c.id)).all()
+    """Let the rows of ``condition`` be the ``wanted`` ones, oldest first; those that changed.
+    What ``kept`` names stays as it is stored."""
+    found = tx.conn.execute(
+        select(rows).where(condition).order_by(rows.c.opened_at, rows.c.id)
+    ).all()
     _remove(tx, rows, [row.id for row in found[len(wanted) :]], names["user_id"])
     now = clock.now()
     changed = []
     for row, values in zip(found, wanted, strict=False):
         before = dict(row._mapping)
+        values |= {name: before[name] for name in kept}
         if {**before, **values} == before:
             continue
         values["updated_at"] = now
@@ -306,7 +348,7 @@ def _closed(trip: _Trip) -> dict[str, Any]:
 
 def _open(replayed: _Replayed, contract: str) -> dict[str, Any]:
     book, trip = replayed.book, replayed.book.trip
-    assert trip is not None  # noqa: S101  (asked for only while something is held)
+    assert trip is not None and replayed.last is not None  # noqa: S101, PT018  (something is held)
     point_value = symbols.instrument_for(contract).point_value
     price = replayed.last.price
     return {
