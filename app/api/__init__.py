@@ -25,6 +25,7 @@ from app.api import (
     settings,
     signals,
     traders,
+    user_data,
 )
 from app.web import idempotency
 from app.web.errors import problem
@@ -39,6 +40,7 @@ NOUNS = (
     dashboard,
     control_center,
     analytics,
+    user_data,
     admin_users,
     docs,
 )

@@ -4,7 +4,7 @@ from flask import Flask
 
 from app.extensions import lifecycle
 from app.jobs.scheduler import scheduler
-from app.services import health, housekeeping, protection
+from app.services import health, housekeeping, protection, user_data
 from app.services.executor import executor
 
 
@@ -13,6 +13,7 @@ def register(app: Flask) -> None:
     scheduler.reset()
     scheduler.every(2, "sweep", executor.sweep)
     scheduler.every(protection.EVERY_S, "protection", protection.watch.look)
+    scheduler.every(3, "user streams", user_data.streams.supervise)
     scheduler.every(600, "housekeeping", housekeeping.purge)
     health.watch("scheduler", lambda: health.OK if scheduler.is_running else "not running")
     lifecycle.add("scheduler", scheduler.start, scheduler.stop)

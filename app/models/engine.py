@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -150,6 +150,31 @@ class Ownership:
             return False
         return bool(self._connection.scalar(_TRY_LEAD, {"class": self._CLASS + 1, "id": name}))
 
+    def hold(self, login_ids: Collection[int]) -> set[int]:
+        """Which of these log-ins are this process's, taken now where they are free."""
+        if self._engine.dialect.name == "sqlite":
+            return set(login_ids)
+        if not self.boot or not login_ids:
+            return set()
+        try:
+            if self._connection is None:
+                self.claim_boot(self.boot)
+            wanted = {"class": self._CLASS + 2, "ids": sorted(login_ids)}
+            return set(self._connection.scalars(_TRY_LOGINS, wanted)) if self._connection else set()
+        except DBAPIError:
+            log.warning("lost the connection that holds the locks", exc_info=True)
+            self._disconnect()
+            return set()
+
+    def let_go(self, login_id: int) -> None:
+        """Leave a log-in to other processes."""
+        if self._connection is None:
+            return
+        try:
+            self._connection.execute(_LEAVE, {"class": self._CLASS + 2, "id": login_id})
+        except DBAPIError:  # the lock went with the connection
+            self._disconnect()
+
     def is_dead(self, connection: Connection, boot: int) -> bool:
         """Whether no living process holds ``boot``; asked inside the taker's transaction."""
         if boot == self.boot:
@@ -177,6 +202,15 @@ _TRY_LEAD = text(
     "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = :class"
     " AND objid = :id AND pid = pg_backend_pid()) OR pg_try_advisory_lock(:class, :id)"
 )
+
+
+_TRY_LOGINS = text(
+    "SELECT id FROM unnest(CAST(:ids AS integer[])) AS wanted (id) WHERE EXISTS"
+    " (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = :class"
+    " AND objid = CAST(wanted.id AS oid) AND pid = pg_backend_pid())"
+    " OR pg_try_advisory_lock(:class, wanted.id)"
+)
+_LEAVE = text("SELECT pg_advisory_unlock(:class, :id)")
 
 
 def _as_text(value: object) -> str:

@@ -18,6 +18,7 @@ from app.realtime.guard import Guard
 from app.realtime.hub import Credential, Hub
 from app.services.event_stream import EventStream
 from app.services.live_access import LiveAccess
+from app.services.live_push import pusher
 from app.services.marks import Marks
 from config import Config
 
@@ -59,12 +60,14 @@ def register(app: Flask) -> None:
     dispatcher.subscribe(hub.publish)
     dispatcher.subscribe(guard.publish)
     lifecycle.add("connections", guard.start, guard.stop)
+    bridge: Bridge | None = None
     if config.redis_url:
-        bridge = Bridge(config.redis_url, hub.wake, hub.wake_all)
+        bridge = Bridge(config.redis_url, hub.wake, hub.wake_all, push=_push)
         dispatcher.subscribe(bridge.publish)
         lifecycle.add("bridge", bridge.start, bridge.stop)
     marks = Marks(engine, hub.user_ids, hub.send)
     lifecycle.add("marks", marks.start, marks.stop)
+    pusher.send_with(_push if bridge is None else bridge.push)
     app.extensions["hub"] = hub
 
 
@@ -77,6 +80,11 @@ def _is_ours(origin: str | None, environ: dict[str, Any], config: Config) -> boo
 
 def _emit(sid: str, event: str, data: Any) -> None:
     socketio.server.emit(event, data, to=sid)
+
+
+def _push(room: str, event: str, data: Any) -> None:
+    """To whoever is in the room; whose it is was checked when they entered."""
+    socketio.server.emit(event, data, to=room)
 
 
 def _disconnect(sid: str) -> None:

@@ -41,6 +41,9 @@ def register(socketio: SocketIO, clients: Clients, hub: Hub) -> None:
         if len(rooms()) > MOST_TOPICS:
             raise Invalid("Too many topics.", code="too_many_topics")
         join_room(room)
+        # After joining: what changes while this is read follows it.
+        for event, data in topics.first_words(_topic(body), client.user_id):
+            socketio.emit(event, data, to=_sid())
         return {"ok": True}
 
     def unsubscribe(body: Any = None) -> Answer:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.domain.errors import NotFound
 from app.models import Account, Order, Signal, Strategy, Trader
-from app.services import owned
+from app.services import owned, user_data
 
 _OWNED = {
     "order": Order,
@@ -37,6 +39,15 @@ def checked_room(topic: str, user_id: int) -> str:
         kind, row_id = _named(topic)
         owned.get(_OWNED[kind], row_id, user_id)
     return room(topic, user_id)
+
+
+def first_words(topic: str, user_id: int) -> list[tuple[str, Any]]:
+    """Events that one who begins to follow a topic of the user is sent at once: where things
+    stand, for what moves without numbers."""
+    kind, _, number = topic.partition(":")
+    if kind != "account":
+        return []
+    return [("account:snapshot", user_data.snapshot(user_id, int(number)))]
 
 
 def _named(topic: str) -> tuple[str, int]:

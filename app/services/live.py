@@ -204,6 +204,11 @@ _held_back: dict[int, dict[str, BrokerOrder]] = {}
 them; whatever lists the account's orders next brings them again."""
 
 
+def clear() -> None:
+    """Forget what was held back: a new app begins."""
+    _held_back.clear()
+
+
 def is_holding_back(account_id: int) -> bool:
     """Whether something waits for the outcome of an order of ours; ``apply`` looks again."""
     return account_id in _held_back

@@ -144,3 +144,15 @@ def external_order(row: Mapping[str, Any]) -> dict[str, Any]:
         "filled_quantity": number(row["filled_quantity"]),
         "reported_at": instant(row["reported_at"]),
     }
+
+
+def stream(login: Any) -> dict[str, Any]:
+    """How a log-in's user stream stands, of its row."""
+    return {
+        "state": login.state,
+        "since": instant(login.state_since),
+        "reason": login.state_reason,
+        "reconnects": login.reconnects,
+        "gaps_repaired": login.gaps_repaired,
+        "blocked_until": instant(login.blocked_until),
+    }

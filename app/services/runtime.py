@@ -13,11 +13,11 @@ from app.brokers import registry
 from app.brokers.base import AccountRef, Broker
 from app.brokers.delayed import DelayedBroker
 from app.brokers.paper import PaperBroker
-from app.domain.trading import BrokerReport, Quote
+from app.domain.trading import Quote
 from app.extensions import db, dispatcher, lifecycle, ownership, writer
 from app.marketdata.simulated import SimulatedFeed
 from app.models import Boot
-from app.services import context, fills, hooks, signals
+from app.services import context, hooks, signals, user_data
 from app.services.executor import executor
 from app.transactions import Tx
 from config import Config
@@ -42,16 +42,18 @@ def register(app: Flask) -> None:
     lifecycle.add("outbox", start_outbox, dispatcher.stop)
     hooks.clear()
     context.clear()
+    user_data.streams.reset()
     faults.arm(config.fault_point)
     feed = SimulatedFeed()
     paper = PaperBroker(
         writer, feed, leads=lambda: ownership.lead(_PAPER), is_alone=config.is_embedded
     )
-    paper.subscribe(take_in)
+    paper.subscribe(user_data.take_in)
     registry.register(PAPER, _as_configured(paper, config))
     executor.price_with(partial(_simulated, feed))
     signals.wake_with(executor.wake)
     lifecycle.add("paper broker", paper.start, paper.stop)
+    lifecycle.add("user streams", user_data.streams.start, user_data.streams.stop)
     lifecycle.add("executor", executor.start, executor.stop)
 
 
@@ -66,12 +68,6 @@ def _as_configured(paper: PaperBroker, config: Config) -> Broker:
     if not config.paper_latency_s:
         return paper
     return cast("Broker", DelayedBroker(paper, config.paper_latency_s))
-
-
-def take_in(account: AccountRef, report: BrokerReport) -> None:
-    """What a broker tells by itself: stored like an answer, and whoever waits looks again."""
-    writer.run(lambda tx: fills.apply(tx, account, report, source="stream"))
-    executor.notify(account.id)
 
 
 def _boot() -> None:

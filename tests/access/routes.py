@@ -123,6 +123,9 @@ ROUTES: dict[str, Case] = {
     "api.analytics.overview": OWN,
     "api.analytics.chart_data": OWN,
     "api.analytics.of_strategy": _STRATEGY_PAGE,
+    "api.user_data.connect": OWN,
+    "api.user_data.status": OWN,
+    "api.user_data.disconnect": OWN,
     "auth.logout": OWN,
     "settings.show": OWN,
     "settings.save_profile": OWN,
@@ -190,5 +193,7 @@ FOREIGN_BODIES: list[tuple[str, str, dict[str, str]]] = [
     ("POST", "/api/traders/", {"strategy_id": "own_strategy", "account_id": "account"}),
     ("POST", "/api/recorders/", {"name": "=x", "demo_account_id": "account"}),
     ("POST", "/api/accounts/test-connection/", {"account_id": "account"}),
+    ("POST", "/api/user-data/connect/", {"account_id": "account"}),
+    ("POST", "/api/user-data/disconnect/", {"account_id": "account"}),
 ]
 """Bodies by which Bob names Alice's rows (``own_…``: Bob's). Each must be refused."""
