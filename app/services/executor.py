@@ -33,7 +33,7 @@ from app.models.orders import IS_OPEN
 from app.models.signals import UNFINISHED
 from app.services import execution, reconcile
 from app.services.context import BrokerState, QuoteOf, Subject
-from app.services.execution import Answer, Call, Cancel, Modify, Place, PlaceOco, Run, Wait
+from app.services.runs import Answer, Call, Cancel, Modify, Place, PlaceOco, Run, Wait
 from app.transactions import Tx
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from decimal import Decimal
 from time import monotonic
 from typing import Any
 
-import gevent
+from gevent.pool import Group
 from sqlalchemy import and_, select
 
 from app.brokers.base import AccountRef
@@ -29,7 +29,7 @@ from app.models import Book, Execution, Order
 from app.models.base import table
 from app.models.orders import IS_OPEN
 from app.models.signals import UNFINISHED
-from app.services import context, execution, journal, payloads
+from app.services import context, journal, payloads, steps
 from app.services.context import Subject
 from app.services.executor import Ask, executor
 from app.transactions import Tx
@@ -114,6 +114,12 @@ class Watch:
 
     _known: dict[Fault, _Known] = field(default_factory=dict)
     _repairing: set[Fault] = field(default_factory=set)
+    _repairs: Group = field(default_factory=Group)
+
+    def stop(self) -> None:
+        """End the repairs under way, for good: what they left is settled at the next start."""
+        self._repairs.kill()
+        self._known.clear()
 
     def look(self) -> None:
         found = set(self._found())
@@ -125,7 +131,7 @@ class Watch:
                 self._known[fault] = _Known()
             elif fault not in self._repairing and monotonic() >= known.repair_at:
                 self._repairing.add(fault)
-                gevent.spawn(self._repair, fault, known)
+                self._repairs.spawn(self._repair, fault, known)
 
     def _found(self) -> Iterable[Fault]:
         with writer.read() as connection:
@@ -204,7 +210,7 @@ def _misplaced(legs: Any) -> Iterable[Fault]:
         for leg in legs
         if leg.status in _WORKING
         and leg.parent_id is not None
-        and execution.misplaced_to(
+        and steps.misplaced_to(
             leg._mapping, _EntryPrice(leg.entry_price, leg.entry_side, leg.entry_type)
         )
         is not None

@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 
 import gevent
+from gevent.pool import Group
 from sqlalchemy import Connection, bindparam, select
 
 from app import clock
@@ -16,7 +17,7 @@ from app.brokers import registry
 from app.brokers.base import AccountRef
 from app.domain.errors import TradingError
 from app.domain.trading import BrokerReport
-from app.extensions import writer
+from app.extensions import lifecycle, writer
 from app.models import Account, Book, LivePosition
 from app.models.base import table
 from app.services import accounts, journal, payloads, reconcile, user_data
@@ -40,6 +41,7 @@ _HELD_AT_BROKER = select(_LIVE.c.contract, _LIVE.c.net_pos).where(
 
 _looking: set[int] = set()
 """Accounts whose difference is being looked into."""
+_looks = Group()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ def register() -> None:
     """Look after every account that a broker tells of by itself."""
     _looking.clear()
     user_data.on_taken_in(take_note)
+    lifecycle.add("comparison", lambda: None, _looks.kill)
 
 
 def take_note(account: AccountRef, report: BrokerReport) -> None:
@@ -97,7 +100,7 @@ def _check(account: AccountRef) -> None:
         return
     if _words(found) != state.sync_note and account.id not in _looking:
         _looking.add(account.id)
-        gevent.spawn(_look_again, account)
+        _looks.spawn(_look_again, account)
 
 
 def _look_again(account: AccountRef) -> None:
