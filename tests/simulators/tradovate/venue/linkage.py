@@ -70,9 +70,13 @@ class Linkage:
                 continue
             for leg in group.legs:
                 self._abandon(leg, order)
-        group_of = order.group
-        partner = group_of.partner(order) if group_of is not None else None
-        if partner is not None:
+        if order.group is not None:
+            self._cancel_partner(order, order.group)
+
+    def _cancel_partner(self, order: LiveOrder, group: Group) -> None:
+        partner = group.partner(order)
+        entry_was_rejected = group.entry is not None and group.entry.status == "Rejected"
+        if partner is not None and not entry_was_rejected:
             self._lifecycle.cancel(partner)
 
     def _abandon(self, leg: LiveOrder, entry: LiveOrder) -> None:
