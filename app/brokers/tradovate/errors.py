@@ -13,6 +13,8 @@ from typing import Any
 from app.domain.errors import BrokerRateLimited, BrokerRefused, BrokerUnavailable
 from app.log import masked
 
+CAPTCHA_S = 3600.0
+"""For so long an endpoint that asked for a captcha is left alone."""
 QUOTE_LENGTH = 200
 """Longer texts of the broker are cut."""
 _CODE_LENGTH = 64
@@ -57,12 +59,17 @@ class Locked(BrokerRateLimited):
         self.reason = reason
 
 
+class Busy(BrokerRateLimited):
+    """429 with words: not executed, and no lock."""
+
+
 class Penalty(BrokerRateLimited):
     """The request was not executed. Without a captcha the same one works after ``seconds``, with
     the ticket in its body; a captcha only a person can solve (code ``captcha``)."""
 
     def __init__(self, ticket: str, seconds: float, *, captcha: bool) -> None:
-        super().__init__(_CAPTCHA if captcha else _PENALTY, retry_after_s=seconds)
+        wait_s = max(seconds, CAPTCHA_S) if captcha else seconds
+        super().__init__(_CAPTCHA if captcha else _PENALTY, retry_after_s=wait_s)
         self.ticket = ticket
         self.seconds = seconds
         self.captcha = captcha
@@ -96,7 +103,7 @@ _CAPTCHA = (
     "Tradovate in a browser"
 )
 
-_WORDS = {
+WORDS = {
     "AccountClosed": "The account is closed at Tradovate",
     "AdvancedTrailingStopUnsupported": "Tradovate does not offer this kind of trailing stop here",
     "AnotherCommandPending": "Tradovate is still working on an earlier change of this order",
@@ -168,7 +175,7 @@ def reason_code(reason: object) -> str:
 
 def reason_words(reason: object, text: object = None) -> str:
     """What a ``failureReason`` or ``rejectReason`` means, with the broker's own ``text``."""
-    known = _WORDS.get(reason) if isinstance(reason, str) else None
+    known = WORDS.get(reason) if isinstance(reason, str) else None
     return _sentence(known or f"Tradovate refused: {reason_code(reason)}", text)
 
 

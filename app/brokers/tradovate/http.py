@@ -22,6 +22,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 
 from app.brokers.tradovate.errors import (
     BadRequest,
+    Busy,
     Locked,
     NoAnswer,
     NotSent,
@@ -45,6 +46,7 @@ _LOCK_S = 3600.0
 _BUSY_S = 60.0
 _USER_AGENT = "Just.Trades."
 _EXPIRED = "expired access token"
+_ERROR_FIELDS = ("errorText", "error_description", "error", "message")
 _SECRET_FIELDS = frozenset(
     {"password", "sec", "code", "client_secret", "refresh_token", "code_verifier", "p-ticket"}
 )
@@ -90,7 +92,7 @@ class Transport:
 
         Raises:
             NotSent: no connection came about, twice.
-            BadRequest, NotThere, SessionLost, Locked, BrokerRateLimited: not executed.
+            BadRequest, NotThere, SessionLost, Locked, Busy: not executed.
             Penalty: not executed; the same request works with the ticket in its body.
             NoAnswer: it may have been executed.
         """
@@ -168,7 +170,7 @@ def _verdict(answer: requests.Response, secrets: tuple[str, ...]) -> Any:
         raise Locked("last_warning", retry_after_s=_LOCK_S)
     if status == 429:
         if answer.content.strip():
-            raise BrokerRateLimited(f"Tradovate asks to wait{words}", retry_after_s=_BUSY_S)
+            raise Busy(f"Tradovate asks to wait{words}", retry_after_s=_BUSY_S)
         raise Locked("rate_limit", retry_after_s=_LOCK_S)
     raise NoAnswer(f"Tradovate answered with status {status}{words}", http_status=status)
 
@@ -188,7 +190,15 @@ def _payload(answer: requests.Response, status: int) -> Any:
 
 
 def _text(answer: requests.Response) -> str:
-    return answer.content.decode("utf-8", "replace")
+    """The words of an error: plain text as a rule, a field of an object in OAuth's answers."""
+    text = answer.content.decode("utf-8", "replace")
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if not isinstance(body, dict):
+        return text
+    return next((str(body[name]) for name in _ERROR_FIELDS if body.get(name)), "")
 
 
 def _seconds(value: Any) -> float:

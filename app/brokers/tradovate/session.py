@@ -29,6 +29,7 @@ from app.brokers.logins import LoginRef, LoginStore
 from app.brokers.tradovate.budget import Budget, Purpose
 from app.brokers.tradovate.errors import (
     BadRequest,
+    Busy,
     Locked,
     NoAnswer,
     NotSent,
@@ -59,11 +60,13 @@ _BLOCK = timedelta(hours=1)
 _REVIVAL_PAUSE = timedelta(minutes=15)
 """Between renewals on mere suspicion: the endpoint takes 15 an hour from one address."""
 _STRANGE_ANSWERS = 2
-_DENIAL = timedelta(minutes=15)
-"""For so long a path that is denied with a fresh token is not taken for a lost session."""
+_DENIAL = timedelta(hours=1)
+"""For so long what was denied to a fresh token is not taken for a lost session."""
 _LOGIN_PAUSES = tuple(timedelta(seconds=s) for s in (15, 30, 60, 120, 300))
 """After log-ins without a clear answer: they may count as failures, of which 5 an hour are free."""
 _LONGEST_PENALTY_S = 60.0
+_MARGIN_S = 0.2
+"""A ticket that comes too early costs another wait."""
 _EVERYTHING = ""
 """The path that stands for all paths."""
 _KEPT_WITHOUT_SESSION = (
@@ -115,8 +118,14 @@ class _Request:
 
     @property
     def endpoint(self) -> str:
-        """The path as captchas and denials are remembered for it."""
+        """The path as captchas are remembered for it."""
         return self.path.lower()
+
+    @property
+    def domain(self) -> str:
+        """What an API key needs a permission for, to make this call."""
+        entity = self.endpoint.strip("/").partition("/")[0]
+        return _DOMAINS.get(entity, entity)
 
     @property
     def may_pass_a_block(self) -> bool:
@@ -148,7 +157,7 @@ class Session:
         self._kept: dict[str, Any] = {}
         self._is_loaded = False
         self._under_way: AsyncResult | None = None
-        self._refused: tuple[str, BrokerRefused] | None = None
+        self._refused: tuple[str, str] | None = None
         self._renew_after = clock.now()
         self._revive_after = clock.now()
         self._login_after = clock.now()
@@ -214,17 +223,21 @@ class Session:
         """The user's id at Tradovate. Raises as ``call`` does."""
         self.token()
         if self._kept.get("user_id") is None:
-            me = self.call(ME_PATH)
-            self._keep({**self._kept, **_identity(me)})
+            self._change(_identity(self.call(ME_PATH)))
         return int(self._kept["user_id"])
 
-    def forget(self) -> None:
+    def forget(self, token: str | None = None) -> None:
         """Drop the session, so that the next call opens one, with the credentials of then. What
-        outlives a session stays: a lock of the broker, a refresh token."""
+        outlives a session stays: a lock of the broker, a refresh token.
+
+        ``token``: only if this is still the one that is in use.
+        """
+        self._load(again=True)
+        if token is not None and token != self._kept.get("access_token"):
+            return
         self._refused = None
         self._doubted = None
         self._denied.clear()
-        self._load()
         self._keep({k: v for k, v in self._kept.items() if k in _KEPT_WITHOUT_SESSION})
 
     @property
@@ -245,7 +258,8 @@ class Session:
         self._guard(request.endpoint, forced=request.may_pass_a_block)
         try:
             token = self._current(forced=request.may_pass_a_block)
-            if token == self._doubted:
+            # A person's exit during a lock goes out as it is: first things first.
+            if token == self._doubted and self._blocked_until(_EVERYTHING) is None:
                 token = self._revived(token)
         except BrokerUnavailable as e:
             raise NotSent(f"There is no session at Tradovate: {e.detail}; nothing was sent") from e
@@ -284,10 +298,10 @@ class Session:
         if request.purpose.is_order_call and not error.is_expired:
             self._doubted = token
             raise error
-        if not error.is_expired and self._is_denied(request.endpoint):
-            raise _no_permission(request.path, error)
+        if not error.is_expired and self._is_denied(request.domain):
+            raise _no_permission(request.domain, error)
         try:
-            fresh = self._replaced(token)
+            fresh = self._renewed(token, forced=request.may_pass_a_block)
         except BrokerUnavailable as e:
             raise NotSent(f"There is no session at Tradovate: {e.detail}; nothing was done") from e
         try:
@@ -295,11 +309,11 @@ class Session:
         except SessionLost as e:
             if request.purpose.is_order_call:
                 raise
-            self._denied[request.endpoint] = clock.now() + _DENIAL
-            raise _no_permission(request.path, e) from e
+            self._denied[request.domain] = clock.now() + _DENIAL
+            raise _no_permission(request.domain, e) from e
 
-    def _is_denied(self, path: str) -> bool:
-        until = self._denied.get(path)
+    def _is_denied(self, domain: str) -> bool:
+        until = self._denied.get(domain)
         return until is not None and clock.now() < until
 
     # The broker asks for silence.
@@ -326,18 +340,19 @@ class Session:
         until = _instant(kept)
         return until if until is not None and until > clock.now() else None
 
-    def _note_block(self, path: str, error: Locked | Penalty) -> None:
+    def _note_block(self, path: str, error: BrokerError) -> None:
         """A lock is the user's. A captcha is the endpoint's, except that without a log-in there
         is nothing."""
-        if isinstance(error, Penalty) and not error.captcha:
+        if not isinstance(error, Locked) and error.code != "captcha":
             return
         until = (clock.now() + _BLOCK).isoformat()
         reason = error.reason if isinstance(error, Locked) else "captcha"
         if reason == "captcha" and path not in (LOGIN_PATH, OAUTH_PATH):
-            paths = {**(self._kept.get("blocked_paths") or {}), path: until}
-            self._keep({**self._kept, "blocked_paths": paths})
+            self._change(
+                {"blocked_paths": {**(self._kept.get("blocked_paths") or {}), path: until}}
+            )
         else:
-            self._keep({**self._kept, "blocked_until": until, "block_reason": reason})
+            self._change({"blocked_until": until, "block_reason": reason})
         log.warning(
             "the broker asks for silence", extra={"login_id": self._login.id, "reason": reason}
         )
@@ -346,9 +361,9 @@ class Session:
 
     def _current(self, *, forced: bool) -> str:
         self._load()
-        if self._under_way is not None or not self._is_valid(self._kept):
+        if not self._is_valid(self._kept):
             return self._renewed(None, forced=forced)
-        if self._is_due(self._kept):
+        if self._under_way is not None or self._is_due(self._kept):
             return self._renewed_early()
         return str(self._kept["access_token"])
 
@@ -376,10 +391,6 @@ class Session:
         except BrokerError as e:
             log.warning("token not renewed yet", extra={"login_id": self._login.id, "code": e.code})
             return str(self._kept.get("access_token") or token)
-
-    def _replaced(self, bad: str) -> str:
-        """A token in the place of one that was not accepted."""
-        return self._renewed(bad, forced=False)
 
     def _revived(self, token: str) -> str:
         """The token after the suspicion that its session was closed: renewed if it lives, of a
@@ -432,8 +443,8 @@ class Session:
             if self._is_valid(kept):
                 renewed = self._renewal(kept, forced, suspected)
                 if renewed is not None:
-                    return self._adopt(renewed, "session renewed")
-            return self._adopt(self._opened(kept, forced), "signed in at the broker")
+                    return self._adopt(renewed, is_renewal=True)
+            return self._adopt(self._opened(kept, forced), is_renewal=False)
 
     def _renewal(
         self, kept: dict[str, Any], forced: bool, suspected: bool
@@ -442,19 +453,15 @@ class Session:
         self._guard(RENEWAL_PATH, forced=forced)
         try:
             answer = self._transport.send(RENEWAL_PATH, token=str(kept["access_token"]))
-            return {**kept, **_token_of(answer, kept)}
-        except SessionLost:
+        except (SessionLost, BadRequest):
             return None
-        except (Locked, Penalty, NoAnswer) as e:
+        except (NoAnswer, BrokerRateLimited) as e:
             if suspected and _may_mean_eviction(e):
                 return None
-            if isinstance(e, Locked | Penalty):
-                self._note_block(RENEWAL_PATH, e)
+            self._note_block(RENEWAL_PATH, e)
             raise
-        except (BadRequest, BrokerRefused) as e:
-            if isinstance(e, NotSent | BrokerRateLimited):
-                raise
-            return None
+        is_renewed = isinstance(answer, dict) and answer.get("accessToken")
+        return {**kept, **_token_of(answer, kept)} if is_renewed else None
 
     def _opened(self, kept: dict[str, Any], forced: bool) -> dict[str, Any]:
         """A new session.
@@ -465,10 +472,11 @@ class Session:
         credentials = self._store.credentials(self._login.id)
         fingerprint = _fingerprint(dict(credentials))
         if self._refused is not None and self._refused[0] == fingerprint:
-            raise self._refused[1]
+            raise BrokerRefused(self._refused[1], code="bad_credentials")
         path = LOGIN_PATH if _is_password_login(credentials) else OAUTH_PATH
         self._guard(path, forced=forced)
-        self._guard_log_in()
+        if not forced:
+            self._guard_log_in()
         try:
             opened = self._signed_in(credentials, kept)
         except (Locked, Penalty) as e:
@@ -476,7 +484,7 @@ class Session:
             raise
         except BrokerRefused as e:
             if e.code == "bad_credentials":
-                self._refused = (fingerprint, e)
+                self._refused = (fingerprint, e.detail)
             raise
         except BrokerUnavailable:
             pause = _LOGIN_PAUSES[min(self._failed_logins, len(_LOGIN_PAUSES) - 1)]
@@ -505,10 +513,11 @@ class Session:
         if refresh_token is None:
             raise BrokerRefused(_GRANT_ENDED, code="bad_credentials")
         granted = refresh_grant(self._oauth_transport, credentials, refresh_token)
-        granted["refresh_token"] = granted.get("refresh_token") or refresh_token
-        return {**granted, "refresh_of": origin}
+        granted["refresh_token"] = granted["refresh_token"] or refresh_token
+        who = {name: kept.get(name) for name in ("user_id", "name")} if is_descendant else {}
+        return {**granted, **who, "refresh_of": origin}
 
-    def _adopt(self, token: dict[str, Any], message: str) -> dict[str, Any]:
+    def _adopt(self, token: dict[str, Any], *, is_renewal: bool) -> dict[str, Any]:
         """Keep the token, first of all: a refresh token works once."""
         blocks = {k: self._kept[k] for k in _KEPT_WITHOUT_SESSION if k in self._kept}
         self._keep({**blocks, **token})
@@ -516,7 +525,12 @@ class Session:
         self._strange_answers = 0
         self._jitter = timedelta(seconds=_random.uniform(0, _JITTER_S))
         self._renew_after = clock.now() + _RENEWAL_PAUSE
-        log.info(message, extra={"login_id": self._login.id})
+        if not is_renewal:
+            self._denied.clear()
+        log.info(
+            "session renewed" if is_renewal else "signed in at the broker",
+            extra={"login_id": self._login.id},
+        )
         return self._kept
 
     def _load(self, *, again: bool = False) -> None:
@@ -524,7 +538,13 @@ class Session:
             self._kept = dict(self._store.token(self._login.id) or {})
             self._is_loaded = True
 
+    def _change(self, values: Mapping[str, Any]) -> None:
+        """Keep these too, next to what another process may have kept meanwhile."""
+        self._load(again=True)
+        self._keep({**self._kept, **values})
+
     def _keep(self, kept: dict[str, Any]) -> None:
+        # In memory first: a token that could not be stored is still the one that works.
         self._kept = kept
         self._is_loaded = True
         self._store.save_token(self._login.id, dict(kept) or None)
@@ -605,7 +625,7 @@ def _wait_out(penalty: Penalty) -> None:
     """Wait as long as asked. Raises the penalty where that is too long, or no use."""
     if penalty.captcha or penalty.seconds > _LONGEST_PENALTY_S:
         raise penalty
-    gevent.sleep(penalty.seconds)
+    gevent.sleep(penalty.seconds + _MARGIN_S)
 
 
 def _token_of(
@@ -625,11 +645,18 @@ def _token_of(
 
 
 def _not_signed_in(answer: Any, secrets: list[str]) -> BrokerError:
-    if refusal(answer) is None and not isinstance(answer, dict):
-        return BrokerUnavailable("Tradovate's answer to signing in could not be read")
+    if not isinstance(answer, dict):
+        return _unreadable()
+    refused = refusal(answer)
     text = quoted(answer.get("errorText"), secrets) or quoted(answer.get("userStatus"))
+    if refused is None and not text:
+        return _unreadable()
     words = f" ({text})" if text else ""
     return BrokerRefused(f"Tradovate refused to sign in{words}", code="bad_credentials")
+
+
+def _unreadable() -> BrokerUnavailable:
+    return BrokerUnavailable("Tradovate's answer to signing in could not be read")
 
 
 def _granted(transport: Transport, fields: dict[str, str]) -> dict[str, Any]:
@@ -674,7 +701,7 @@ _PASSING_OAUTH_ERRORS = frozenset({"temporarily_unavailable", "server_error"})
 
 def _not_granted(answer: Any, secrets: list[str]) -> BrokerError:
     if not isinstance(answer, dict):
-        return BrokerUnavailable("Tradovate's answer to signing in could not be read")
+        return _unreadable()
     error = answer.get("error")
     text = quoted(answer.get("error_description") or answer.get("errorText") or error, secrets)
     if error in _PASSING_OAUTH_ERRORS:
@@ -709,12 +736,10 @@ def _may_mean_eviction(error: BrokerError) -> bool:
     """Calls of a closed session are answered 408, 429 or 5xx."""
     if isinstance(error, NoAnswer):
         return error.may_mean_eviction
-    return isinstance(error, BrokerRateLimited) and not isinstance(error, Penalty)
+    return isinstance(error, Locked | Busy)
 
 
-def _no_permission(path: str, error: SessionLost) -> BrokerRefused:
-    entity = path.strip("/").partition("/")[0].lower()
-    domain = _DOMAINS.get(entity, entity)
+def _no_permission(domain: str, error: SessionLost) -> BrokerRefused:
     return BrokerRefused(
         f"The API key has no permission for {domain}: {error.detail}", code="no_permission"
     )
