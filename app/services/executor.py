@@ -42,6 +42,8 @@ _IDLE_S = 10.0
 _COMMAND_TIMEOUT_S = 30.0
 _STORAGE_PAUSE_S = 0.5
 _ELSEWHERE_PAUSE_S = 0.25
+_TELLING_S = 0.1
+"""How long a stream may take to tell the position that belongs to a fill, before it is asked."""
 _LOOKS = 3
 """How often to compare an account with its books before a difference is believed."""
 _LANES = table(Lane)
@@ -357,7 +359,10 @@ class _Lane:
                 with_equity = True
             except execution.OutOfStep:
                 looks += 1
-                _catch_up(broker, ref)
+                is_told = looks == 2 and self.changed.wait(timeout=_TELLING_S)
+                self.changed.clear()
+                if not is_told:
+                    _catch_up(broker, ref)
 
     def _carry_out(self, broker: Broker, ref: AccountRef, run: Run) -> None:
         """
