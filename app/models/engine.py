@@ -156,15 +156,22 @@ class Ownership:
             return set(login_ids)
         if not self.boot or not login_ids:
             return set()
+        wanted = {"class": self._CLASS + 2, "ids": sorted(login_ids)}
         try:
-            if self._connection is None:
-                self.claim_boot(self.boot)
-            wanted = {"class": self._CLASS + 2, "ids": sorted(login_ids)}
-            return set(self._connection.scalars(_TRY_LOGINS, wanted)) if self._connection else set()
+            return self._ask_logins(wanted)
         except DBAPIError:
             log.warning("lost the connection that holds the locks", exc_info=True)
             self._disconnect()
+        try:
+            return self._ask_logins(wanted)
+        except DBAPIError:
+            self._disconnect()
             return set()
+
+    def _ask_logins(self, wanted: dict[str, Any]) -> set[int]:
+        if self._connection is None:
+            self.claim_boot(self.boot)
+        return set(self._connection.scalars(_TRY_LOGINS, wanted)) if self._connection else set()
 
     def let_go(self, login_id: int) -> None:
         """Leave a log-in to other processes."""

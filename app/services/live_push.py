@@ -38,13 +38,11 @@ class Pusher:
         gevent.spawn(self._say, account_id)
 
     def _say(self, account_id: int) -> None:
-        """Send what waits, again and again, until a gap goes by in which nothing came."""
+        """Send what waits, one message after the other, until none came in the last gap."""
         while self._waiting[account_id]:
-            waiting, self._waiting[account_id] = self._waiting[account_id], {}
-            messages = _messages(account_id, waiting)
-            for event, data in messages:
-                self._send_safely(account_id, event, data)
-            gevent.sleep(GAP_S * len(messages))
+            event, data = _next(self._waiting[account_id])
+            self._send_safely(account_id, event, {"account_id": account_id, **data})
+            gevent.sleep(GAP_S)
         del self._waiting[account_id]
 
     def _send_safely(self, account_id: int, event: str, data: Any) -> None:
@@ -58,20 +56,13 @@ _LISTED = {"account:positions": "positions"}
 """Events whose words about several things go out as one message, in a list of this name."""
 
 
-def _messages(
-    account_id: int, waiting: dict[tuple[str, str], dict[str, Any]]
-) -> list[tuple[str, dict[str, Any]]]:
-    messages: list[tuple[str, dict[str, Any]]] = []
-    lists: dict[str, list[dict[str, Any]]] = {}
-    for (event, _), data in waiting.items():
-        if event not in _LISTED:
-            messages.append((event, {"account_id": account_id, **data}))
-        elif event in lists:
-            lists[event].append(data)
-        else:
-            lists[event] = [data]
-            messages.append((event, {"account_id": account_id, _LISTED[event]: lists[event]}))
-    return messages
+def _next(waiting: dict[tuple[str, str], dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    """Take the message out that waits longest."""
+    event, key = next(iter(waiting))
+    if event not in _LISTED:
+        return event, waiting.pop((event, key))
+    keys = [other for other in waiting if other[0] == event]
+    return event, {_LISTED[event]: [waiting.pop(other) for other in keys]}
 
 
 pusher = Pusher()
