@@ -18,6 +18,8 @@ from decimal import Decimal
 from time import monotonic
 
 from app.brokers.tradovate import wire
+from app.brokers.tradovate.errors import reason_words
+from app.brokers.tradovate.frames import Change, entities
 from app.brokers.tradovate.wire import Entity
 from app.domain.trading import (
     BrokerBalance,
@@ -32,27 +34,6 @@ from app.domain.trading import (
 )
 
 log = logging.getLogger(__name__)
-
-Change = tuple[str, str, Entity]
-"""(entity type, ``Created`` | ``Updated`` | ``Deleted``, the row)."""
-
-ARRAYS = {
-    "accounts": "account",
-    "positions": "position",
-    "orders": "order",
-    "orderVersions": "orderVersion",
-    "commands": "command",
-    "commandReports": "commandReport",
-    "executionReports": "executionReport",
-    "fills": "fill",
-    "fillFees": "fillFee",
-    "orderStrategies": "orderStrategy",
-    "orderStrategyLinks": "orderStrategyLink",
-    "contracts": "contract",
-    "cashBalances": "cashBalance",
-    "marginSnapshots": "marginSnapshot",
-}
-"""The arrays of a snapshot and what is in them; other arrays are of no use here."""
 
 _FEES = (
     "clearingFee",
@@ -225,13 +206,9 @@ class Mirror:
         """Take in rows of one kind, from a list or an answer."""
         return self.apply((kind, "Updated", row) for row in rows)
 
-    def take_snapshot(self, parts: Entity | Iterable[Entity]) -> Touched:
-        """Take in the answer to ``user/syncrequest``: its arrays, in one part or in several."""
-        touched = Touched()
-        for part in [parts] if isinstance(parts, dict) else parts:
-            for array, kind in ARRAYS.items():
-                touched.add(self.take(kind, part.get(array) or ()))
-        return touched
+    def take_snapshot(self, parts: Iterable[object]) -> Touched:
+        """Take in the parts of the answer to ``user/syncrequest``."""
+        return self.apply(change for part in parts for change in entities(part))
 
     def claim(self, order_id: int, client_order_id: str, contract: str | None = None) -> Touched:
         """The broker has answered that its order ``order_id`` is our ``client_order_id``."""
@@ -254,7 +231,9 @@ class Mirror:
         touched = Touched()
         for order_id in order_ids:
             order = self._orders.get(order_id)
-            if order is not None and not order.is_examined:
+            if order is None or order.is_examined or self._expecting.get(order.account or 0):
+                continue
+            if order.versions:
                 order.is_examined = True
                 touched.orders.add(order_id)
         self._identify(touched)
@@ -436,6 +415,11 @@ class Mirror:
         order = self._orders.get(order_id)
         return order.status if order else ""
 
+    def contract_of(self, order_id: int) -> int:
+        """The broker's id of its contract; 0: not known."""
+        order = self._orders.get(order_id)
+        return wire.integer((order.row or {}).get("contractId")) or 0 if order else 0
+
     def is_leg(self, order_id: int) -> bool:
         order = self._orders.get(order_id)
         return order is not None and self._role(order) is not None
@@ -482,6 +466,29 @@ class Mirror:
     def without_terms(self, order_ids: Iterable[int]) -> list[int]:
         return [i for i in order_ids if i in self._orders and not self._orders[i].versions]
 
+    def nameless(self, order_ids: Iterable[int]) -> list[int]:
+        """Those without an id of ours."""
+        known = (self._orders[i] for i in order_ids if i in self._orders)
+        return [order.id for order in known if order.client_order_id is None]
+
+    def without_fees(self) -> list[int]:
+        """Fills whose fees are not known."""
+        return [i for i in self._order_of_fill if i not in self._fees]
+
+    def refused_commands(self, order_id: int) -> list[int]:
+        """Commands that were refused for a reason that is not known yet."""
+        order = self._orders.get(order_id)
+        if order is None:
+            return []
+        explained = {wire.integer(row.get("commandId")) for row in order.reports.values()}
+        is_rejected = order.status == "Rejected"
+        return [
+            i
+            for i, command in order.commands.items()
+            if i not in explained
+            and (is_rejected or command.get("commandStatus") in wire.REJECTED_COMMAND)
+        ]
+
     def resembling(self, account: int, sought: SoughtOrder) -> int | None:
         """The oldest order that nobody claims and that is like the one sought: for brokers'
         answers that carry no id of ours."""
@@ -505,6 +512,11 @@ class Mirror:
             for account, report in reports.items()
             if report.orders or report.fills or report.positions or report.balance
         }
+
+    def untell(self, touched: Touched) -> None:
+        """What was to be told was not: a flat position is told once more."""
+        for key in touched.positions & self._positions.keys():
+            self._positions[key].told = None
 
     def complete(self, account: int, touched: Touched | None = None) -> BrokerReport:
         """Everything open on the account, and of what is touched also what has ended."""
@@ -967,8 +979,8 @@ def _refusal(order: _Order, command_ids: set[int]) -> str | None:
             row.get("execType") == "Rejected"
         )
         if is_meant and is_refused:
-            return wire.words(row.get("rejectReason"), row.get("text")) or "no reason given"
+            return reason_words(row.get("rejectReason"), row.get("text"))
     commands = (order.commands[i] for i in command_ids if i in order.commands)
     if any(c.get("commandStatus") in wire.REJECTED_COMMAND for c in commands):
-        return "no reason given"
+        return reason_words(None)
     return None

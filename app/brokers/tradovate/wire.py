@@ -35,7 +35,6 @@ TIMES_IN_FORCE = {
 FINAL = frozenset({"Filled", "Canceled", "Rejected", "Expired", "Completed"})
 """An ``ordStatus`` that is never left."""
 REJECTED_COMMAND = frozenset({"RiskRejected", "ExecutionRejected"})
-SUCCESS = "Success"
 
 _SIDES = {word: side for side, word in ACTIONS.items()}
 _TYPES = {word: kind for kind, word in ORDER_TYPES.items()} | {
@@ -157,8 +156,9 @@ def quantity(value: Decimal) -> int:
     return int(value)
 
 
-def terms(ticket: OrderTicket) -> Entity:
-    """``orderType``, the prices it needs and ``timeInForce``.
+def terms(ticket: OrderTicket, *, lasts: bool = False) -> Entity:
+    """``orderType``, the prices it needs and ``timeInForce``. ``lasts``: a market order keeps its
+    time in force, since its exits take it over.
 
     The trigger of a stop goes in ``stopPrice`` (reference 3.3: the pages disagree, and every
     client in production sends that).
@@ -171,7 +171,7 @@ def terms(ticket: OrderTicket) -> Entity:
         what = "post-only orders" if name else f"{ticket.order_type.replace('_', ' ')} orders"
         raise BrokerRefused(f"Tradovate is not sent {what}.", code="unsupported")
     fields: Entity = {"orderType": name, "timeInForce": TIMES_IN_FORCE[ticket.tif]}
-    if ticket.order_type is OrderType.MARKET and ticket.tif is TimeInForce.GTC:
+    if ticket.order_type is OrderType.MARKET and ticket.tif is TimeInForce.GTC and not lasts:
         fields["timeInForce"] = "Day"
     if ticket.limit_price is not None:
         fields["price"] = number(ticket.limit_price)
@@ -180,13 +180,3 @@ def terms(ticket: OrderTicket) -> Entity:
     if ticket.tif is TimeInForce.GTD and ticket.expire_at is not None:
         fields["expireTime"] = written(ticket.expire_at)
     return fields
-
-
-def words(reason: object, text: object = None) -> str | None:
-    """A ``rejectReason`` and the broker's own text as one sentence; None where there is neither."""
-    name = str(reason or "")
-    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize() if name != SUCCESS else ""
-    said = str(text or "").strip()
-    if plain and said and said != name:
-        return f"{plain}: {said}"
-    return plain or said or None
