@@ -89,6 +89,8 @@ class Panel:
         named = asked.get("world")
         for world in [self._world(asked)] if named else self._simulation.worlds:
             world.venue.switches.assign(**theirs)
+            for socket in world.sockets:
+                socket.look_again()
         for name, value in ours.items():
             kind = type(getattr(self._simulation.switches, name))
             setattr(self._simulation.switches, name, kind(value))

@@ -57,6 +57,7 @@ class Simulation:
         person = world.add_user("demo", "demo", keys=[Key("1", "demo")])
         for _ in range(2):
             world.add_account(person, cash="100000")
+        world.stream.forget()
         return world
 
     @property

@@ -94,7 +94,7 @@ def picture(
         session.user_id,
         accounts=sorted(wanted.accounts) if wanted.accounts else None,
         users=body.get("users") or None,
-        entity_types=body.get("entityTypes") if world.shapes != "2024" else None,
+        entity_types=None if world.shapes == "2024" else body.get("entityTypes") or [],
     )
     return {
         name: _of_shard(world, session, wanted, name, rows)

@@ -92,6 +92,10 @@ class Socket:
 
     def mute(self, is_muted: bool) -> None:
         self.is_muted = is_muted
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Something that its pump goes by has changed."""
         self._wake.set()
 
     async def drained(self) -> None:

@@ -11,7 +11,7 @@ _LIMIT = re.compile(r"(\d+)/(s|sec|min|h)")
 
 @dataclass
 class Switches:
-    token_minutes: float = 90
+    token_minutes: float = 90.0
     max_sessions: int = 2
     """Log-ins of one user at a time; one more closes the oldest."""
     closed_session_status: int = 408
@@ -29,8 +29,8 @@ class Switches:
     """The demo host answers 429 to code exchanges."""
 
     limit: int = 5000
-    limit_window_s: float = 3600
-    lock_s: float = 3600
+    limit_window_s: float = 3600.0
+    lock_s: float = 3600.0
     login_failures_per_hour: int = 5
     renewals_per_hour: int = 15
     me_failures_per_hour: int = 10
@@ -38,7 +38,7 @@ class Switches:
     dryruns_per_hour: int = 500
 
     heartbeat_s: float = 2.5
-    silence_s: float = 15
+    silence_s: float = 15.0
     """A client that sends no ``[]`` for so long is cut off."""
     max_sockets: int = 50
     one_sync_per_socket: bool = True
@@ -49,7 +49,7 @@ class Switches:
     out_of_order_responses: bool = False
     """Each answer on a socket is held until the next one has passed it."""
 
-    latency_ms: float = 0
+    latency_ms: float = 0.0
 
 
 def parse_limit(text: str) -> tuple[int, float]:

@@ -1,0 +1,142 @@
+"""Paths, bodies, status codes, process: what every request meets."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import pytest
+import requests
+
+from tests.integration.simulators.client import Client
+from tests.simulators.tradovate.control import Simulator, SimulatorError, running
+
+START_TIMEOUT_S = 1.5
+TYPICAL_S = 0.002
+CALLS = 300
+
+
+def test_paths_ignore_case(client: Client) -> None:
+    assert client.call("Account/LIST").json() == client.get("account/list")
+
+
+def test_the_method_is_not_enforced(client: Client) -> None:
+    assert client.call("account/list", method="PUT").status_code == 200
+
+
+def test_without_a_token_access_is_denied_in_plain_text(simulator: Simulator) -> None:
+    with Client(simulator.url) as stranger:
+        response = stranger.call("account/list")
+
+    assert (response.status_code, response.text) == (401, "Access is denied")
+    assert response.headers["Content-Type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize("path", ["account/item?id=1", "nothing/list", "nowhere"])
+def test_what_does_not_exist_is_an_empty_404(client: Client, path: str) -> None:
+    response = client.call(path)
+
+    assert (response.status_code, response.content) == (404, b"")
+
+
+def test_more_than_ten_ids_are_an_empty_404(client: Client) -> None:
+    ids = ",".join(str(number) for number in range(11))
+
+    assert client.call("contract/items", query={"ids": ids}).status_code == 404
+
+
+def test_a_body_that_is_not_json_is_malformed(simulator: Simulator, client: Client) -> None:
+    response = requests.post(
+        f"{simulator.url}/order/placeorder",
+        data="{not json",
+        headers={"Authorization": f"Bearer {client.token}"},
+        timeout=5,
+    )
+
+    assert response.status_code == 400
+
+
+def test_a_synchronization_is_for_sockets_only(client: Client) -> None:
+    assert client.call("user/syncrequest", {}).status_code == 404
+
+
+def test_a_reset_forgets_everything(simulator: Simulator, client: Client) -> None:
+    client.buy()
+
+    simulator.reset()
+
+    assert client.call("account/list").status_code == 401
+    assert simulator.book()["orders"] == []
+
+
+def test_the_account_can_be_hidden_from_the_list(simulator: Simulator, client: Client) -> None:
+    first, second = client.get("account/list")
+
+    simulator.hide_account(first["id"])
+    assert [row["id"] for row in client.get("account/list")] == [second["id"]]
+
+    simulator.hide_account(first["id"], hidden=False)
+    assert len(client.get("account/list")) == 2
+
+
+def test_an_unknown_switch_is_an_error(simulator: Simulator) -> None:
+    with pytest.raises(SimulatorError, match="no such switch"):
+        simulator.set(no_such_thing=True)
+
+
+def test_an_unknown_fault_is_an_error(simulator: Simulator) -> None:
+    with pytest.raises(SimulatorError, match="no such fault"):
+        simulator.rule("order/placeorder", "explode")
+
+
+def test_the_log_of_requests_has_no_secrets(simulator: Simulator, client: Client) -> None:
+    (entry,) = simulator.requests(path="auth/accesstokenrequest")
+
+    assert entry["user"] == "demo"
+    assert entry["status"] == 200
+    assert entry["body"]["deviceId"] == "machine-1"
+    assert not {"password", "sec"} & set(entry["body"])
+
+
+def test_requests_are_counted_per_user(simulator: Simulator, client: Client) -> None:
+    simulator.clear_requests()
+    client.get("account/list")
+    client.get("order/list")
+
+    assert simulator.counts()["demo"] == {"minute": 2, "hour": 2, "all": 2}
+
+
+def test_the_arrival_of_orders_is_noted(simulator: Simulator, client: Client) -> None:
+    before = time.time()
+    client.buy(clOrdId="mine")
+
+    (first,) = simulator.first_bytes()
+
+    assert before <= first["time"] <= time.time()
+    assert (first["path"], first["clOrdId"]) == ("order/placeorder", "mine")
+
+
+def test_two_simulators_do_not_know_of_each_other(client: Client) -> None:
+    with running() as other, Client(other.url) as stranger:
+        assert stranger.call("account/list", token=client.token).status_code == 401
+
+
+def test_it_starts_at_once() -> None:
+    started = time.monotonic()
+
+    with running():
+        took_s = time.monotonic() - started
+
+    assert took_s < START_TIMEOUT_S
+
+
+def test_a_simple_call_is_quick(client: Client) -> None:
+    client.get("account/list")
+
+    assert statistics.median(_timed(client) for _ in range(CALLS)) < TYPICAL_S
+
+
+def _timed(client: Client) -> float:
+    started = time.perf_counter()
+    client.call("account/list")
+    return time.perf_counter() - started
