@@ -168,7 +168,7 @@ def test_an_off_tick_leg_refuses_the_whole_order() -> None:
     leg = {"action": "Sell", "orderType": "Limit", "price": 20010.1}
 
     for verb, name in (("placeoso", "bracket1"), ("placeoco", "other")):
-        answer = trader.do(f"order/{verb}", trader.ticket(**{name: leg}))
+        answer = trader.do(f"order/{verb}", trader.ticket() | {name: leg})
         assert answer["failureReason"] == "InvalidPrice"
     assert trader.do("order/list") == []
 
@@ -391,3 +391,51 @@ def test_legs_outlive_a_position_closed_by_hand() -> None:
 
     assert trader.net() == 0
     assert statuses(trader, target, stop) == ["Working", "Working"]
+
+
+def test_legs_follow_an_entry_that_was_made_larger() -> None:
+    trader = Trader()
+    entry, target, stop = trader.bracketed(1, "Limit", price=19000.0)
+    body = {"orderId": entry, "orderQty": 3, "orderType": "Limit", "price": 20001.0}
+
+    trader.do("order/modifyorder", body)
+
+    assert statuses(trader, entry, target, stop) == ["Filled", "Working", "Working"]
+    assert [trader.order(each)["orderQty"] for each in (target, stop)] == [3, 3]
+
+
+def test_a_sleeping_leg_can_be_modified_and_still_sleeps() -> None:
+    trader = Trader()
+    entry, target, _ = trader.bracketed(1, "Limit", price=19000.0)
+    body = {"orderId": target, "orderQty": 1, "orderType": "Limit", "price": 20020.0}
+
+    trader.do("order/modifyorder", body)
+    assert (trader.status(target), trader.order(target)["price"]) == ("Suspended", 20020.0)
+
+    trader.venue.fill_order(entry)
+    assert trader.status(target) == "Working"
+
+
+def test_liquidation_ends_a_strategy_and_its_legs() -> None:
+    trader = Trader()
+    strategy = trader.strategy(TWO)["orderStrategy"]
+    body = {"accountId": trader.account["id"], "contractId": strategy["contractId"]}
+
+    trader.do("order/liquidateposition", body | {"admin": False})
+
+    assert trader.net() == 0
+    assert trader.venue.book()["working"][trader.account["id"]] == []
+    row = trader.do("orderstrategy/item", id=strategy["id"])
+    assert row["status"] == "ExecutionFinished"
+
+
+def test_an_oco_whose_first_order_is_marketable_never_works_twice() -> None:
+    trader = Trader()
+    other = {"action": "Sell", "orderType": "Limit", "price": 19999.0}
+
+    answer = trader.do(
+        "order/placeoco", trader.ticket("Sell", 1, "Limit", price=19999.5, other=other)
+    )
+
+    assert statuses(trader, answer["orderId"], answer["ocoId"]) == ["Filled", "Canceled"]
+    assert trader.net() == -1

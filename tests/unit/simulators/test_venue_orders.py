@@ -460,3 +460,39 @@ def test_another_terminal_leaves_no_client_id() -> None:
     assert trader.net() == -2
     trader.venue.manual_cancel(resting)
     assert trader.status(resting) == "Canceled"
+
+
+def test_a_slow_modify_to_what_has_filled_meanwhile_is_too_late() -> None:
+    trader = Trader()
+    trader.switches.slow_modify = True
+    order_id = trader.place("Buy", 3, "Limit", price=19000.0)
+    body = {"orderId": order_id, "orderQty": 2, "orderType": "Limit", "price": 19000.0}
+    command_id = trader.do("order/modifyorder", body)["commandId"]
+
+    trader.venue.fill_order(order_id, 2)
+    trader.venue.release_commands()
+
+    assert (trader.status(order_id), trader.order(order_id)["orderQty"]) == ("Working", 3)
+    report = trader.do("commandreport/deps", masterid=command_id)[-1]
+    assert report["rejectReason"] == "TooLate"
+
+
+@pytest.mark.parametrize(("qty", "reason"), [(2, "TooLate"), (1, "TooLate"), (3, None)])
+def test_a_modify_below_what_has_filled_is_refused(qty: int, reason: str | None) -> None:
+    trader = Trader()
+    order_id = trader.place("Buy", 4, "Limit", price=19000.0)
+    trader.venue.fill_order(order_id, 2)
+    body = {"orderId": order_id, "orderQty": qty, "orderType": "Limit", "price": 19000.0}
+
+    assert trader.do("order/modifyorder", body).get("failureReason") == reason
+
+
+def test_a_dated_order_that_filled_stays_filled() -> None:
+    trader = Trader()
+    at = "2026-02-16T16:00Z"
+    order_id = trader.place("Buy", 1, "Limit", price=20001.0, timeInForce="GTD", expireTime=at)
+
+    trader.pass_time(hours=1)
+    trader.venue.tick()
+
+    assert trader.status(order_id) == "Filled"

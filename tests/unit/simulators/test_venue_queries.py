@@ -260,3 +260,19 @@ def test_unknown_shapes_and_switches_are_errors() -> None:
         Venue(now=lambda: datetime(2026, 1, 1, tzinfo=UTC), shapes="1999")
     with pytest.raises(ValueError, match="no such switch: invented"):
         Trader().switches.assign(invented=True)
+
+
+@pytest.mark.parametrize(
+    "values", [{"reject_next": "Because"}, {"reject_after_accept": "Rejected"}]
+)
+def test_reasons_that_the_service_does_not_have(values: Any) -> None:
+    with pytest.raises(ValueError, match="Because|Rejected"):
+        Trader().switches.assign(**values)
+
+
+def test_a_row_knows_its_account() -> None:
+    trader = busy()
+    command = trader.do("command/list")[0]
+
+    assert trader.venue.account_of("command", command["id"]) == trader.account["id"]
+    assert trader.venue.account_of("contract", trader.do("contract/list")[0]["id"]) is None

@@ -139,8 +139,13 @@ class Lifecycle:
             self._set_command(pending.command_id, "AtExecution")
             self._finish(order, "Canceled")
             return
+        if pending.terms.qty <= order.filled:
+            self._refuse_late(order, pending.command_id)
+            self._resume(order)
+            return
         self.reversion(order, pending.terms)
-        self._executed(order, pending.command_id, "Replaced", "Working")
+        status = "Suspended" if order.status == "Suspended" else "Working"
+        self._executed(order, pending.command_id, "Replaced", status)
         self._set_command(pending.command_id, "AtExecution")
         order.triggered = order.rested = False
         self._resume(order)
@@ -155,17 +160,19 @@ class Lifecycle:
     def fail_pending(self, order: LiveOrder) -> None:
         """The order was done before its Modify or Cancel arrived."""
         pending, order.pending = order.pending, None
-        if pending is None:
-            return
+        if pending is not None:
+            self._refuse_late(order, pending.command_id)
+
+    def _refuse_late(self, order: LiveOrder, command_id: int) -> None:
         self._report(
             order,
-            pending.command_id,
+            command_id,
             "ExecutionRejected",
             rejectReason="TooLate",
             text="Too late",
             ordStatus=order.status,
         )
-        self._set_command(pending.command_id, "ExecutionRejected")
+        self._set_command(command_id, "ExecutionRejected")
 
     def cancel(self, order: LiveOrder, tags: Tags = SYSTEM) -> None:
         """Cancel at once, on behalf of the venue."""

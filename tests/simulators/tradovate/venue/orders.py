@@ -148,7 +148,7 @@ class OrderDesk:
                     links=links,
                 )
             )
-        entry.groups.append(link(Group(legs, entry, cap=terms.qty)))
+        entry.groups.append(link(Group(legs, entry)))
         self.start_with_legs(entry)
         return {"orderId": entry.id} | {
             f"oso{place}Id": leg.id for place, leg in enumerate(legs, start=1)
@@ -159,7 +159,7 @@ class OrderDesk:
         account, contract, terms = self.admit(user_id, body)
         other = body["other"]
         other_terms = self.terms(other, terms.qty, contract, other["action"])
-        self._check_market(contract, other_terms)
+        self.check(account, contract, other["action"], other_terms)
         first_id, other_id = self._world.store.new_id(), self._world.store.new_id()
         first = self._lifecycle.open(
             account.id,

@@ -124,7 +124,7 @@ class Queries:
         row = self._visible(entity, _id(query.get("id")), user_id)
         if row is None:
             raise Http(404)
-        return self._shaped(entity, row)
+        return wire(row)
 
     def _items(self, entity: str, user_id: int, query: dict[str, str]) -> list[Row]:
         ids = _ids(query.get("ids"))
@@ -137,7 +137,7 @@ class Queries:
         row = self._world.store.by_name(entity, query.get("name", ""))
         if entity not in schema.NAMED or row is None or not self._sees(entity, row["id"], user_id):
             raise Http(404)
-        return self._shaped(entity, row)
+        return wire(row)
 
     def _deps(self, entity: str, user_id: int, query: dict[str, str]) -> list[Row]:
         return self._dependants(entity, user_id, [_id(query.get("masterid"))])
@@ -166,10 +166,6 @@ class Queries:
 
     def _dump(self, rows: Iterable[Row]) -> list[Row]:
         return [wire(row) for row in rows]
-
-    def _shaped(self, entity: str, row: Row) -> Row:
-        del entity
-        return wire(row)
 
 
 def _id(text: str | None) -> int:

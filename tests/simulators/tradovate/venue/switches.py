@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from tests.simulators.tradovate.venue.schema import FAILURE_REASONS
+
+REJECTIONS = frozenset({"RiskRejected", "ExecutionRejected"})
+
 
 @dataclass(slots=True)
 class Switches:
@@ -56,10 +60,14 @@ class Switches:
     """Contract name -> failureReason, e.g. BackMonthProhibited."""
 
     def assign(self, **values: Any) -> None:
-        """Set several at once. Raises ValueError for a name that does not exist."""
+        """Set several at once. Raises ValueError for an unknown name or reason."""
         known = {f.name for f in fields(self)}
         unknown = set(values) - known
         if unknown:
             raise ValueError(f"no such switch: {', '.join(sorted(unknown))}")
+        if values.get("reject_next") not in FAILURE_REASONS | {None}:
+            raise ValueError(f"no such failureReason: {values['reject_next']}")
+        if values.get("reject_after_accept") not in REJECTIONS | {None}:
+            raise ValueError(f"not a rejection: {values['reject_after_accept']}")
         for name, value in values.items():
             setattr(self, name, set(value) if name == "hidden_accounts" else value)

@@ -58,7 +58,7 @@ class Venue:
     For tests: ``switches`` (see ``Switches``; ``switches.assign(name=value)``), ``set_price``,
     ``tick``, ``fill_order``, ``release_fills``, ``release_commands``, ``manual_trade``,
     ``manual_order``, ``manual_cancel``, ``set_risk``, ``set_limits``, ``close_account``,
-    ``share_account``, ``change_cash``, ``session_roll``, ``archive``, ``book``.
+    ``share_account``, ``change_cash``, ``session_roll``, ``archive``, ``account_of``, ``book``.
     """
 
     def __init__(

@@ -144,13 +144,14 @@ class Group:
     """Orders that cancel each other. With an ``entry`` they work for what it has filled.
 
     Of the entry's fills, the first ``offset`` contracts belong to other brackets and the next
-    ``cap`` to this one. The three offsets (points, signed) are those of a strategy's bracket.
+    ``cap`` (None: all others) to this one. The offsets
+    (points, signed) are those of a strategy's bracket.
     """
 
     legs: list[LiveOrder]
     entry: LiveOrder | None = None
     offset: int = 0
-    cap: int = 0
+    cap: int | None = None
     target_offset: Decimal | None = None
     stop_offset: Decimal | None = None
     trail: AutoTrail | None = None
@@ -163,7 +164,8 @@ class Group:
     @property
     def entitled(self) -> int:
         filled = self.entry.filled if self.entry else 0
-        return min(self.cap, max(0, filled - self.offset))
+        mine = max(0, filled - self.offset)
+        return mine if self.cap is None else min(self.cap, mine)
 
     def partner(self, leg: LiveOrder) -> LiveOrder | None:
         return next((other for other in self.legs if other is not leg), None)
