@@ -15,7 +15,9 @@ from app.pages import (
     filters,
     guide,
     kill_switch,
+    log_ins,
     logs,
+    oauth,
     recorders,
     settings,
     sign_in,
@@ -35,6 +37,8 @@ PAGES = (
     signals.bp,
     logs.bp,
     accounts.bp,
+    log_ins.bp,
+    oauth.bp,
     traders.bp,
 )
 

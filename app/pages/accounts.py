@@ -18,8 +18,9 @@ from app.domain.trading import BrokerBalance
 from app.extensions import db
 from app.models import Account, Fill, Order, RecordedPosition
 from app.pages import filters as written
+from app.pages import log_ins
 from app.schemas.accounts import AccountChange, AccountIn
-from app.services import accounts, dashboard, positions, traders
+from app.services import accounts, dashboard, logins, positions, traders, user_data
 from app.services.accounts import Held
 from app.services.owned import get
 from app.services.positions import Filters
@@ -117,6 +118,8 @@ def list_part() -> str:
 
 @bp.get("/new/")
 def new() -> ResponseReturnValue:
+    if request.args.get("broker") == log_ins.BROKER:
+        return log_ins.new_page(Form())
     return _new(Form())
 
 
@@ -206,7 +209,13 @@ def _new(form: Form) -> ResponseReturnValue:
 
 def _show(account_id: int, form: Form | None = None) -> ResponseReturnValue:
     form = form or Form()
-    page = render_template("pages/accounts/show.html", **_account(account_id), form=form)
+    page = render_template(
+        "pages/accounts/show.html",
+        **_account(account_id),
+        form=form,
+        blank=Form(),
+        offers_oauth=log_ins.offers_oauth(),
+    )
     return page, form.status
 
 
@@ -238,9 +247,12 @@ def _account(account_id: int) -> dict[str, Any]:
             .limit(FILLS_SHOWN)
         )
     )
+    login_id = standing.account.login_id
     return {
         "standing": standing,
         "account": standing.account,
+        "stream": user_data.stream_of(user_id, account_id) if login_id else None,
+        "credentials": logins.shown(logins.kinds(user_id)[login_id]) if login_id else {},
         "lines": _lines(standing),
         "fills": [(fill, instrument_for(fill.contract).price_places) for fill in fills],
         "orders": [
@@ -299,6 +311,12 @@ def _standing(user_id: int, account: Account) -> Standing:
     )
     today = Filters(account_id=account.id, since=day_start(clock.now()), currency=account.currency)
     standing.closed_today = dashboard.summary(user_id, today).pnl_all
+    if account.login_id is not None:
+        # Asking the broker for each look at a page would spend the log-in's request budget.
+        standing.balance = accounts.last_balance(account)
+        if standing.balance is not None:
+            standing.held = accounts.last_positions(account)
+        return standing
     try:
         standing.balance = accounts.balance(user_id, account.id)
         standing.held = accounts.broker_positions(user_id, account.id)

@@ -46,6 +46,15 @@ class CredentialsIn(SecretBody):
         return self.model_dump(exclude_none=True)
 
 
+class LogInForm(CredentialsIn):
+    """The same as a page's form gives it."""
+
+    environment: Environment = "demo"
+
+    def as_given(self) -> dict[str, str]:
+        return self.model_dump(exclude_none=True, exclude={"environment"})
+
+
 class AccountIn(SecretBody):
     """``credentials`` (which make a log-in) or the ``login_id`` of one that is here are for
     brokers that need one; paper has none. ``broker_account_id``: which of the log-in's accounts,

@@ -109,6 +109,13 @@ def try_log_in(user_id: int, given: Given) -> tuple[Given, list[Found]]:
     return given, _beside_ours(user_id, given.broker, given.environment, found)
 
 
+def try_code(
+    user_id: int, broker: str, environment: str, code: str, redirect_uri: str
+) -> tuple[Given, list[Found]]:
+    """``try_log_in`` for somebody who comes back from the broker's own log-in page."""
+    return try_log_in(user_id, logins.exchange_code(broker, environment, code, redirect_uri))
+
+
 def listed(user_id: int, login_id: int) -> list[Found]:
     """The accounts that a saved log-in has, asked of its broker now."""
     login = logins.get_owned(user_id, login_id)

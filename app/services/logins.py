@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from gevent.lock import BoundedSemaphore
 from sqlalchemy import Engine, Select, func, select, update
@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from app import clock
 from app.brokers import registry
 from app.brokers.base import AccountRef
-from app.brokers.logins import BudgetState, FoundAccount, LoginBroker, LoginRef, StreamState
+from app.brokers.logins import FoundAccount, LoginBroker, LoginRef
 from app.domain.errors import BrokerRateLimited, BrokerRefused, Conflict, Invalid
 from app.extensions import db, writer
 from app.models import Account, BrokerLogin
@@ -47,6 +47,15 @@ _SET: dict[str, dict[str, str]] = {
 }
 
 
+class TakesCodes(Protocol):
+    """A broker where people may sign in on its own page."""
+
+    def exchange_code(self, environment: str, code: str, redirect_uri: str) -> dict[str, Any]:
+        """Credentials as ``LoginStore.credentials`` returns them, with ``identity`` (who signed
+        in) and ``token`` (the session, as ``save_token`` is given it)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """What somebody signs in with. ``credentials`` as ``LoginStore.credentials`` returns them, and
@@ -61,23 +70,6 @@ class Given:
     def identity_hash(self) -> str:
         name = str(self.credentials.get("username") or self.credentials.get("identity") or "")
         return hashlib.sha256(name.strip().casefold().encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a log-in's stream stands. ``budget`` is None while this process has no session."""
-
-    login: BrokerLogin
-    state: str
-    reason: str | None
-    since: datetime | None
-    blocked_until: datetime | None
-    last_message_at: datetime | None
-    budget: BudgetState | None
-
-    @property
-    def is_wanted(self) -> bool:
-        return self.login.is_wanted
 
 
 def broker_of(name: str) -> LoginBroker | None:
@@ -115,6 +107,11 @@ def kinds(user_id: int) -> dict[int, str]:
     return {row.id: row.kind for row in rows}
 
 
+def offers_oauth(name: str) -> bool:
+    """Whether people may sign in on the broker's own page."""
+    return name in registry.names() and hasattr(registry.get(name), "exchange_code")
+
+
 # Asking the broker; nothing here is inside a transaction.
 
 
@@ -139,26 +136,23 @@ def sign_in(
     return given, found
 
 
+def exchange_code(broker: str, environment: str, code: str, redirect_uri: str) -> Given:
+    """What somebody who came back from the broker's own log-in page signs in with.
+
+    Raises:
+        BrokerError: with the broker's own words; a code works once.
+    """
+    taker = cast("TakesCodes", _required(broker))
+    db.session.commit()
+    credentials = taker.exchange_code(environment, code, redirect_uri)
+    return Given(broker, environment, credentials, OAUTH)
+
+
 def list_accounts(login: BrokerLogin) -> list[FoundAccount]:
     """The accounts of a saved log-in, asked of its broker now."""
     broker, login_ref = _required(login.broker), ref(login)
     db.session.commit()
     return broker.list_accounts(login_ref)
-
-
-def standing(login: BrokerLogin) -> Standing:
-    """How its stream stands: as this process sees it where it runs here, else as it was stored."""
-    broker = broker_of(login.broker)
-    state: StreamState | None = broker.state(login.id) if broker else None
-    return Standing(
-        login=login,
-        state=str(state.status) if state else login.state,
-        reason=state.reason if state else login.state_reason,
-        since=state.since if state else login.state_since,
-        blocked_until=state.blocked_until if state else login.blocked_until,
-        last_message_at=state.last_message_at if state else None,
-        budget=broker.budget(login.id) if broker else None,
-    )
 
 
 def close(broker: str, login_id: int) -> None:

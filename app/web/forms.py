@@ -17,7 +17,7 @@ B = TypeVar("B", bound=BaseModel)
 
 @dataclass(slots=True)
 class Form:
-    """What a form shows: what was typed (never a password), and what was wrong with it."""
+    """What a form shows: what was typed (never a secret), and what was wrong with it."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
@@ -40,7 +40,8 @@ def submit(
     ``words``: by field, our sentence in place of the checker's.
     """
     posted = {name: value for name, value in request.form.items() if name in schema.model_fields}
-    form = Form(values={n: v for n, v in posted.items() if "password" not in n})
+    shown = {n: v for n, v in posted.items() if "password" not in n and "secret" not in n}
+    form = Form(values=shown)
     lists = {n: request.form.getlist(n) for n in posted if n == "scopes"}
     try:
         action(schema.model_validate({**posted, **lists}))
