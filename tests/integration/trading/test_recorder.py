@@ -92,14 +92,19 @@ def _used(owner: User, **columns: Any) -> BrokerLogin:
 
 
 def _pass(recorder: Recorder, until: datetime, step_s: float = 5) -> None:
-    """Tick as the job does while time passes."""
-    at = clock.now()
-    while at <= until:
-        with time_machine.travel(at, tick=False):
-            recorder.tick()
-            gevent.sleep(0)
-            _idle(recorder)
+    """Tick as the job does while time passes, the last time just before ``until``."""
+    at, last = clock.now(), until - timedelta(milliseconds=1)
+    while at < last:
+        _tick(recorder, at)
         at += timedelta(seconds=step_s)
+    _tick(recorder, last)
+
+
+def _tick(recorder: Recorder, at: datetime) -> None:
+    with time_machine.travel(at, tick=False):
+        recorder.tick()
+        gevent.sleep(0)
+        _idle(recorder)
 
 
 def _idle(recorder: Recorder) -> None:
@@ -125,7 +130,7 @@ def test_what_is_recorded_or_traded_is_polled_once_per_log_in(
     blocked = _used(desk.user, blocked_until=NOON + timedelta(hours=1))
 
     with time_machine.travel(NOON, tick=False):
-        _pass(recorder, NOON + timedelta(seconds=119))
+        _pass(recorder, NOON + timedelta(seconds=120))
 
     assert broker.polls == {recorded.id: 2, traded.id: 2}
     assert blocked.id not in broker.polls
@@ -140,7 +145,7 @@ def test_a_log_in_of_another_process_is_left_to_it(desk: Desk, broker: Polled) -
     recorder.configure(60)
 
     with time_machine.travel(NOON, tick=False):
-        _pass(recorder, NOON + timedelta(seconds=59))
+        _pass(recorder, NOON + timedelta(seconds=60))
 
     assert broker.polls == {mine.id: 1}
     assert recorder.state(other.id, NOON).polled_at == NOON
@@ -216,7 +221,7 @@ def test_a_defect_of_ours_is_one_log_ins_trouble(
     broker.does[broken.id] = _raiser(KeyError("netPos"))
 
     with time_machine.travel(NOON, tick=False):
-        _pass(recorder, NOON + timedelta(seconds=59))
+        _pass(recorder, NOON + timedelta(seconds=60))
 
     assert broker.polls[healthy.id] == 1
     assert recorder.state(broken.id).failures == 1
@@ -254,7 +259,7 @@ def test_a_poll_ends_at_its_deadline(desk: Desk, broker: Polled, recorder: Recor
     broker.does[login.id] = Event().wait
 
     with time_machine.travel(NOON, tick=False):
-        _pass(recorder, NOON + timedelta(seconds=59))
+        _pass(recorder, NOON + timedelta(seconds=60))
 
     state = recorder.state(login.id)
     assert (state.failures, state.trouble) == (1, "No answer within 0.3 seconds.")
@@ -266,7 +271,7 @@ def test_a_recorder_that_is_stopped_is_not_polled_any_more(
     login, [account] = _login(desk.user)
     strategy = factories.strategy(desk.user, recording=True, demo_account_id=account.id)
     with time_machine.travel(NOON, tick=False):
-        _pass(recorder, NOON + timedelta(seconds=59))
+        _pass(recorder, NOON + timedelta(seconds=60))
         with desk.app.app_context():
             strategies.set_recording(desk.user.id, strategy.id, False)
     with time_machine.travel(NOON + timedelta(seconds=60), tick=False):
