@@ -171,13 +171,13 @@ def test_a_short_wait_is_waited() -> None:
 
 def test_an_entry_gives_up_when_others_go_first(hands: Hands) -> None:
     """Room comes in time for one, and a cancel takes it."""
-    budget = Budget(1, 4, reserve=0.0, now=hands)
+    budget = Budget(1, 3, reserve=0.0, now=hands)
     budget.take(Purpose.CANCEL)
     outcome = gevent.spawn(_outcome, lambda: budget.take(Purpose.ENTRY))
     cancel = gevent.spawn(budget.take, Purpose.CANCEL)
     gevent.idle()
 
-    hands.at += 4.1
+    hands.at += 3.1
     cancel.join(timeout=10)
 
     assert cancel.successful()
