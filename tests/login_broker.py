@@ -39,6 +39,7 @@ class FakeLoginBroker:
     tried: list[dict[str, Any]] = field(default_factory=list)
     opened: list[int] = field(default_factory=list)
     closed: list[int] = field(default_factory=list)
+    resynced: list[int] = field(default_factory=list)
     redirects: list[str] = field(default_factory=list)
     listeners: list[LoginListener] = field(default_factory=list)
     _states: dict[int, StreamState] = field(default_factory=dict)
@@ -77,6 +78,9 @@ class FakeLoginBroker:
     def close(self, login_id: int) -> None:
         self.closed.append(login_id)
         self._states.pop(login_id, None)
+
+    def resync(self, login_id: int) -> None:
+        self.resynced.append(login_id)
 
     def state(self, login_id: int) -> StreamState | None:
         return self._states.get(login_id)

@@ -94,7 +94,11 @@ def open_accounts(
         return [_open_found(tx, login, account, name) for account, name in picked]
 
     opened = writer.run(work)
-    _start_anew(user_id, opened[0])
+    if isinstance(source, int):
+        logins.resync(logins.get_owned(user_id, source))
+        user_data.connect(user_id, opened[0].id)
+    else:
+        _start_anew(user_id, opened[0])
     return opened
 
 
@@ -272,7 +276,7 @@ def _open_found(tx: Tx, login: BrokerLogin, found: Found, name: str) -> Account:
 
 
 def _start_anew(user_id: int, account: Account) -> None:
-    """A stream that runs knows neither new credentials nor new accounts."""
+    """A session and a stream that run know nothing of new credentials."""
     if account.login_id is not None:
         logins.close(account.broker, account.login_id)
         user_data.connect(user_id, account.id)

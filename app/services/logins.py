@@ -162,6 +162,11 @@ def close(broker: str, login_id: int) -> None:
         found.close(login_id)
 
 
+def resync(login: BrokerLogin) -> None:
+    """Let its stream, where it runs, take in accounts that were opened meanwhile."""
+    _required(login.broker).resync(login.id)
+
+
 # Rows; each of these is called inside the transaction that makes it true.
 
 

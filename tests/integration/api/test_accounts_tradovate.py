@@ -118,6 +118,7 @@ def test_several_accounts_of_one_log_in_share_it(owner: Caller, broker: FakeLogi
 
     assert second["login_id"] == first["login_id"]
     assert second["broker_account_id"] == "42"
+    assert broker.resynced == [first["login_id"]]
     listed = owner.post("/api/accounts/test-connection/", {"login_id": first["login_id"]})
     assert [a["account_id"] for a in listed["accounts"]] == [first["id"], second["id"], None]
 
