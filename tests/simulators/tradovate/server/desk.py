@@ -173,7 +173,7 @@ class Desk:
         return answer
 
     async def _hang(self, rule: Rule) -> None:
-        """No answer, until the rule is cleared or the client leaves."""
+        """No answer until the rule is cleared, long after the client has left."""
         while self.rules.holds(rule):
             await asyncio.sleep(_LOOK_S)
 

@@ -30,7 +30,6 @@ class Options:
 class Simulation:
     def __init__(self, options: Options) -> None:
         self.options = options
-        self._walk: asyncio.Task[None] | None = None
         self._build()
 
     def _build(self) -> None:
