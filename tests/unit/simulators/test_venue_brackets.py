@@ -439,3 +439,17 @@ def test_an_oco_whose_first_order_is_marketable_never_works_twice() -> None:
 
     assert statuses(trader, answer["orderId"], answer["ocoId"]) == ["Filled", "Canceled"]
     assert trader.net() == -1
+
+
+def test_legs_of_a_market_entry_are_priced_by_its_first_fill() -> None:
+    trader = Trader()
+    trader.switches.fill_market_orders = False
+    trader.strategy(ONE)
+    entry, target, stop = [o["id"] for o in trader.venue.book()["orders"]]
+    assert trader.order(target)["price"] == 20030.25, "a guess"
+
+    trader.venue.fill_order(entry, 1, "20005")
+    trader.venue.fill_order(entry, 1, "20006")
+
+    assert trader.order(target)["price"] == 20035.0
+    assert trader.order(stop)["stopPrice"] == 19990.0

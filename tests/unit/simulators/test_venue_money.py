@@ -180,6 +180,17 @@ def test_the_roll_empties_the_lists_and_carries_the_position() -> None:
     assert trader.status(filled) == "Filled", "the book remembers"
 
 
+@pytest.mark.parametrize(("new_week", "left"), [(True, 0), (False, 20.0), (None, 20.0)])
+def test_the_result_of_the_week_lasts_until_monday(new_week: bool | None, left: float) -> None:
+    trader = Trader()
+    traded(trader, ("Buy", 1, "20000"), ("Sell", 1, "20010"))
+
+    trader.pass_time(days=1)
+    trader.venue.session_roll(new_week=new_week)
+
+    assert trader.do("cashbalance/list")[0]["weekRealizedPnL"] == left
+
+
 def test_a_position_of_yesterday_closes_with_its_price() -> None:
     trader = Trader()
     trader.switches.charge_fees = False

@@ -191,7 +191,7 @@ def test_an_account_for_liquidation_may_reduce_but_not_flip() -> None:
     trader.venue.set_risk(trader.account["id"], "LiquidateOnlyModeImmediately")
 
     more = trader.do("order/placeorder", trader.ticket("Buy", 1))
-    flip = trader.do("order/placeorder", trader.ticket("Sell", 5))
+    flip = trader.do("order/placeorder", trader.ticket("Sell", 3))
     trader.place("Sell", 2)
 
     assert more["failureReason"] == flip["failureReason"] == "LiquidationOnly"

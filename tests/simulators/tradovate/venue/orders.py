@@ -287,7 +287,7 @@ class OrderDesk:
 
     def contract(self, symbol: str) -> Contract:
         contract = self._world.library.find(symbol)
-        if contract is None or contract.expires <= self._world.now():
+        if contract is None:
             raise Refused("InvalidContract", f"Invalid contract {symbol}")
         return contract
 
