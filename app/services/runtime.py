@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
 
 from flask import Flask
+from sqlalchemy import Engine
 
 from app import clock, events, faults
 from app.brokers import registry
 from app.brokers.base import AccountRef, Broker
 from app.brokers.delayed import DelayedBroker
 from app.brokers.paper import PaperBroker
+from app.brokers.tradovate.broker import TradovateBroker
 from app.domain.trading import Quote
 from app.extensions import db, dispatcher, lifecycle, ownership, writer
 from app.marketdata.simulated import SimulatedFeed
 from app.models import Boot
-from app.services import context, hooks, signals, user_data
+from app.services import context, hooks, logins, reconcile, signals, user_data
 from app.services.executor import executor
 from app.transactions import Tx
 from config import Config
 
-PAPER = "paper"
+PAPER, TRADOVATE = "paper", "tradovate"
 _PAPER = 1
 """The leader's lock of the one process that matches resting paper orders."""
 
@@ -50,11 +52,30 @@ def register(app: Flask) -> None:
     )
     paper.subscribe(user_data.take_in)
     registry.register(PAPER, _as_configured(paper, config))
+    user_data.attach(TRADOVATE, _tradovate(config, engine))
+    reconcile.SETTLING[TRADOVATE] = timedelta(seconds=config.tradovate_settling_s)
     executor.price_with(partial(_simulated, feed))
     signals.wake_with(executor.wake)
     lifecycle.add("paper broker", paper.start, paper.stop)
     lifecycle.add("user streams", user_data.streams.start, user_data.streams.stop)
     lifecycle.add("executor", executor.start, executor.stop)
+
+
+def _tradovate(config: Config, engine: Engine) -> TradovateBroker:
+    return TradovateBroker(
+        demo_url=config.tradovate_demo_url,
+        live_url=config.tradovate_live_url,
+        demo_ws_url=config.tradovate_demo_ws_url,
+        live_ws_url=config.tradovate_live_ws_url,
+        store=logins.Store(engine),
+        application=_application(config),
+    )
+
+
+def _application(config: Config) -> tuple[str, str] | None:
+    """Our own id and secret at Tradovate, where we are registered there."""
+    client_id, secret = config.tradovate_client_id, config.tradovate_client_secret
+    return (client_id, secret) if client_id and secret else None
 
 
 def _simulated(feed: SimulatedFeed, account: AccountRef | None, contract: str) -> Quote | None:
