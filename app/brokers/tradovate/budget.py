@@ -35,8 +35,8 @@ class Purpose(IntEnum):
     CANCEL = 4
 
     @property
-    def is_order_call(self) -> bool:
-        """Whether the call changes orders, so that it must not be sent twice."""
+    def is_urgent(self) -> bool:
+        """Whether it is about orders rather than about knowing."""
         return self >= Purpose.ENTRY
 
 

@@ -17,11 +17,10 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from random import SystemRandom
 from typing import Any
 
-import gevent
 from gevent.event import AsyncResult
 
 from app import clock
@@ -35,20 +34,29 @@ from app.brokers.tradovate.errors import (
     NotSent,
     Penalty,
     SessionLost,
-    quoted,
-    refusal,
 )
 from app.brokers.tradovate.http import Transport
+from app.brokers.tradovate.signing import (
+    GRANT_ENDED,
+    LOGIN_PATH,
+    ME_PATH,
+    OAUTH_PATH,
+    RENEWAL_PATH,
+    exchange_code,
+    identity,
+    instant,
+    is_password_login,
+    refresh_grant,
+    sign_in,
+    text_or_none,
+    token_of,
+    wait_out,
+)
 from app.domain.errors import BrokerError, BrokerRateLimited, BrokerRefused, BrokerUnavailable
 
 log = logging.getLogger(__name__)
 
-APP_ID = "Just.Trades."
-APP_VERSION = "1.0"
-LOGIN_PATH = "/auth/accesstokenrequest"
-RENEWAL_PATH = "/auth/renewaccesstoken"
-OAUTH_PATH = "/auth/oauthtoken"
-ME_PATH = "/auth/me"
+__all__ = ["Session", "exchange_code", "refresh_grant", "sign_in"]
 
 _LEAD = timedelta(minutes=15)
 _LEAD_SHARE = 6
@@ -64,9 +72,6 @@ _DENIAL = timedelta(hours=1)
 """For so long what was denied to a fresh token is not taken for a lost session."""
 _LOGIN_PAUSES = tuple(timedelta(seconds=s) for s in (15, 30, 60, 120, 300))
 """After log-ins without a clear answer: they may count as failures, of which 5 an hour are free."""
-_LONGEST_PENALTY_S = 60.0
-_MARGIN_S = 0.2
-"""A ticket that comes too early costs another wait."""
 _EVERYTHING = ""
 """The path that stands for all paths."""
 _KEPT_WITHOUT_SESSION = (
@@ -115,6 +120,11 @@ class _Request:
     query: Mapping[str, Any] | None
     purpose: Purpose
     by_hand: bool
+
+    @property
+    def changes_orders(self) -> bool:
+        """Reads may be as urgent as an exit; they may be asked again all the same."""
+        return self.purpose.is_urgent and self.body is not None
 
     @property
     def endpoint(self) -> str:
@@ -180,11 +190,11 @@ class Session:
     ) -> Any:
         """The answer's JSON; a refusal inside it is the caller's to find (``errors.refusal``).
 
-        Order calls (ENTRY, EXIT, CANCEL) are sent again in two cases only, in both of which the
-        first one was not executed (reference 2.5 and 4) and what is sent is identical: with the
-        ticket of a penalty, once; and once after a 401 that says that the token has expired,
-        because such a call is turned away before anything looks at what it asks. Any other 401
-        may be about the order or the account and is handed on.
+        Order calls (ENTRY, EXIT or CANCEL, with a ``body``) are sent again in two cases only, in
+        both of which the first one was not executed (reference 2.5 and 4) and what is sent is
+        identical: with the ticket of a penalty, once; and once after a 401 that says that the
+        token has expired, because such a call is turned away before anything looks at what it
+        asks. Any other 401 may be about the order or the account and is handed on.
 
         ``by_hand``: a person wants this EXIT or CANCEL now, even while the broker has asked for
         silence.
@@ -193,7 +203,7 @@ class Session:
             BrokerRefused: not executed (``access_denied``, ``no_permission``, ``not_there``,
                 ``bad_request``, ``bad_credentials``, ``not_sent``).
             BrokerRateLimited: not executed; blocked, over budget, or a penalty too long to wait.
-            BrokerUnavailable: it may have been executed.
+            BrokerUnavailable: it may have been executed; a read was not answered.
         """
         request = _Request(_normal(path), body, query, purpose, by_hand)
         token = self._token_for(request)
@@ -202,7 +212,7 @@ class Session:
         except SessionLost as e:
             return self._after_denial(request, token, e)
         except (NoAnswer, BrokerRateLimited) as e:
-            if purpose.is_order_call or not self._looks_evicted(e):
+            if request.changes_orders or not self._looks_evicted(e):
                 raise
         return self._through_penalty(request, self._revived(token))
 
@@ -217,13 +227,13 @@ class Session:
 
     def md_token(self) -> str | None:
         self._load()
-        return _text_or_none(self._kept.get("md_token"))
+        return text_or_none(self._kept.get("md_token"))
 
     def user_id(self) -> int:
         """The user's id at Tradovate. Raises as ``call`` does."""
         self.token()
         if self._kept.get("user_id") is None:
-            self._change(_identity(self.call(ME_PATH)))
+            self._change(identity(self.call(ME_PATH)))
         return int(self._kept["user_id"])
 
     def forget(self, token: str | None = None) -> None:
@@ -254,7 +264,6 @@ class Session:
     # One call.
 
     def _token_for(self, request: _Request) -> str:
-        """What stops the call before it is sent is a refusal: nothing was executed."""
         self._guard(request.endpoint, forced=request.may_pass_a_block)
         try:
             token = self._current(forced=request.may_pass_a_block)
@@ -262,14 +271,14 @@ class Session:
             if token == self._doubted and self._blocked_until(_EVERYTHING) is None:
                 token = self._revived(token)
         except BrokerUnavailable as e:
-            raise NotSent(f"There is no session at Tradovate: {e.detail}; nothing was sent") from e
+            raise _without_session(request, e) from e
         return token
 
     def _through_penalty(self, request: _Request, token: str) -> Any:
         try:
             return self._send(request, token)
         except Penalty as e:
-            _wait_out(e)
+            wait_out(e)
             return self._send(request.with_ticket(e.ticket), token)
 
     def _send(self, request: _Request, token: str) -> Any:
@@ -295,7 +304,7 @@ class Session:
         return answer
 
     def _after_denial(self, request: _Request, token: str, error: SessionLost) -> Any:
-        if request.purpose.is_order_call and not error.is_expired:
+        if request.changes_orders and not error.is_expired:
             self._doubted = token
             raise error
         if not error.is_expired and self._is_denied(request.domain):
@@ -303,11 +312,11 @@ class Session:
         try:
             fresh = self._renewed(token, forced=request.may_pass_a_block)
         except BrokerUnavailable as e:
-            raise NotSent(f"There is no session at Tradovate: {e.detail}; nothing was done") from e
+            raise _without_session(request, e) from e
         try:
             return self._through_penalty(request, fresh)
         except SessionLost as e:
-            if request.purpose.is_order_call:
+            if request.changes_orders:
                 raise
             self._denied[request.domain] = clock.now() + _DENIAL
             raise _no_permission(request.domain, e) from e
@@ -337,7 +346,7 @@ class Session:
         kept = self._kept.get("blocked_until")
         if scope != _EVERYTHING:
             kept = (self._kept.get("blocked_paths") or {}).get(scope)
-        until = _instant(kept)
+        until = instant(kept)
         return until if until is not None and until > clock.now() else None
 
     def _note_block(self, path: str, error: BrokerError) -> None:
@@ -370,14 +379,14 @@ class Session:
     def _is_valid(self, token: Mapping[str, Any]) -> bool:
         if not token.get("access_token"):
             return False
-        expires_at = _instant(token.get("expires_at"))
+        expires_at = instant(token.get("expires_at"))
         return expires_at is None or expires_at > clock.now()
 
     def _is_due(self, token: Mapping[str, Any]) -> bool:
-        expires_at, obtained_at = _instant(token.get("expires_at")), token.get("obtained_at")
+        expires_at, obtained_at = instant(token.get("expires_at")), token.get("obtained_at")
         if expires_at is None or clock.now() < self._renew_after:
             return False
-        life = expires_at - (_instant(obtained_at) or expires_at - _LEAD * _LEAD_SHARE)
+        life = expires_at - (instant(obtained_at) or expires_at - _LEAD * _LEAD_SHARE)
         lead = min(_LEAD, life / _LEAD_SHARE)
         jitter = min(self._jitter, lead / 4)
         return clock.now() >= expires_at - lead - jitter
@@ -461,7 +470,7 @@ class Session:
             self._note_block(RENEWAL_PATH, e)
             raise
         is_renewed = isinstance(answer, dict) and answer.get("accessToken")
-        return {**kept, **_token_of(answer, kept)} if is_renewed else None
+        return {**kept, **token_of(answer, kept)} if is_renewed else None
 
     def _opened(self, kept: dict[str, Any], forced: bool) -> dict[str, Any]:
         """A new session.
@@ -473,7 +482,7 @@ class Session:
         fingerprint = _fingerprint(dict(credentials))
         if self._refused is not None and self._refused[0] == fingerprint:
             raise BrokerRefused(self._refused[1], code="bad_credentials")
-        path = LOGIN_PATH if _is_password_login(credentials) else OAUTH_PATH
+        path = LOGIN_PATH if is_password_login(credentials) else OAUTH_PATH
         self._guard(path, forced=forced)
         if not forced:
             self._guard_log_in()
@@ -503,15 +512,15 @@ class Session:
             )
 
     def _signed_in(self, credentials: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
-        if _is_password_login(credentials):
+        if is_password_login(credentials):
             return sign_in(self._transport, credentials)
-        given = _text_or_none(credentials.get("refresh_token"))
+        given = text_or_none(credentials.get("refresh_token"))
         origin = _fingerprint(given)
         is_descendant = kept.get("refresh_of") == origin or given is None
-        refresh_token = _text_or_none(kept.get("refresh_token")) if is_descendant else None
+        refresh_token = text_or_none(kept.get("refresh_token")) if is_descendant else None
         refresh_token = refresh_token or given
         if refresh_token is None:
-            raise BrokerRefused(_GRANT_ENDED, code="bad_credentials")
+            raise BrokerRefused(GRANT_ENDED, code="bad_credentials")
         granted = refresh_grant(self._oauth_transport, credentials, refresh_token)
         granted["refresh_token"] = granted["refresh_token"] or refresh_token
         who = {name: kept.get(name) for name in ("user_id", "name")} if is_descendant else {}
@@ -550,186 +559,7 @@ class Session:
         self._store.save_token(self._login.id, dict(kept) or None)
 
 
-# Signing in.
-
-_GRANT_ENDED = "The permission given at Tradovate has ended: connect the log-in again"
-
-
-def sign_in(transport: Transport, credentials: Mapping[str, Any]) -> dict[str, Any]:
-    """Open a session by user name and password; the token as it is kept.
-
-    Raises:
-        BrokerRefused: ``bad_credentials``, with the broker's words.
-        Penalty: ``captcha``, or a wait that is too long. Locked, NotSent, BrokerUnavailable.
-    """
-    body = {
-        "name": credentials.get("username"),
-        "password": credentials.get("password"),
-        "appId": credentials.get("app_id") or APP_ID,
-        "appVersion": APP_VERSION,
-        "cid": credentials.get("client_id"),
-        "sec": credentials.get("client_secret"),
-        "deviceId": credentials.get("device_id"),
-    }
-    body = {name: value for name, value in body.items() if value not in (None, "")}
-    secrets = [str(body[name]) for name in ("password", "sec") if name in body]
-    try:
-        answer = _with_ticket(transport, body)
-    except (SessionLost, BadRequest) as e:
-        raise BrokerRefused(e.detail, code="bad_credentials") from e
-    return _token_of(answer, {}, secrets)
-
-
-def exchange_code(
-    transport: Transport, code: str, redirect_uri: str, client_id: str, client_secret: str
-) -> dict[str, Any]:
-    """The session of a user who came back from Tradovate's log-in page, as it is kept, with its
-    ``refresh_token`` where there is one.
-
-    Raises:
-        BrokerRefused: ``bad_credentials``, with the broker's words.
-        BrokerUnavailable: no clear answer; the code may be used up.
-    """
-    fields = {
-        "grant_type": "authorization_code",
-        "code": code,
-        "redirect_uri": redirect_uri,
-        "client_id": client_id,
-        "client_secret": client_secret,
-    }
-    return _granted(transport, fields)
-
-
-def refresh_grant(
-    transport: Transport, credentials: Mapping[str, Any], refresh_token: str
-) -> dict[str, Any]:
-    """A new token for a refresh token, which is used up by this. Raises as ``exchange_code``."""
-    fields = {
-        "grant_type": "refresh_token",
-        "refresh_token": refresh_token,
-        "client_id": str(credentials.get("client_id") or ""),
-        "client_secret": str(credentials.get("client_secret") or ""),
-    }
-    return _granted(transport, fields)
-
-
-def _with_ticket(transport: Transport, body: Mapping[str, Any]) -> Any:
-    try:
-        return transport.send(LOGIN_PATH, body=body)
-    except Penalty as e:
-        _wait_out(e)
-        return transport.send(LOGIN_PATH, body={**body, "p-ticket": e.ticket})
-
-
-def _wait_out(penalty: Penalty) -> None:
-    """Wait as long as asked. Raises the penalty where that is too long, or no use."""
-    if penalty.captcha or penalty.seconds > _LONGEST_PENALTY_S:
-        raise penalty
-    gevent.sleep(penalty.seconds + _MARGIN_S)
-
-
-def _token_of(
-    answer: Any, before: Mapping[str, Any], secrets: list[str] | None = None
-) -> dict[str, Any]:
-    """An access token as it is kept; a 200 without one is a refusal."""
-    if not isinstance(answer, dict) or not answer.get("accessToken"):
-        raise _not_signed_in(answer, secrets or [])
-    return {
-        "access_token": str(answer["accessToken"]),
-        "md_token": _text_or_none(answer.get("mdAccessToken")) or before.get("md_token"),
-        "expires_at": _iso(_instant(answer.get("expirationTime"))),
-        "obtained_at": clock.now().isoformat(),
-        "user_id": answer.get("userId") or before.get("user_id"),
-        "name": _text_or_none(answer.get("name")) or before.get("name"),
-    }
-
-
-def _not_signed_in(answer: Any, secrets: list[str]) -> BrokerError:
-    if not isinstance(answer, dict):
-        return _unreadable()
-    refused = refusal(answer)
-    text = quoted(answer.get("errorText"), secrets) or quoted(answer.get("userStatus"))
-    if refused is None and not text:
-        return _unreadable()
-    words = f" ({text})" if text else ""
-    return BrokerRefused(f"Tradovate refused to sign in{words}", code="bad_credentials")
-
-
-def _unreadable() -> BrokerUnavailable:
-    return BrokerUnavailable("Tradovate's answer to signing in could not be read")
-
-
-def _granted(transport: Transport, fields: dict[str, str]) -> dict[str, Any]:
-    """A grant, asked for by a form as in the official sample or, where that is not understood, by
-    JSON as in the schema."""
-    try:
-        answer = _grant_answer(transport, fields)
-    except (SessionLost, BadRequest) as e:
-        raise BrokerRefused(e.detail, code="bad_credentials") from e
-    secrets = [v for name, v in fields.items() if name not in ("grant_type", "redirect_uri")]
-    if not isinstance(answer, dict) or not answer.get("access_token"):
-        raise _not_granted(answer, secrets)
-    now = clock.now()
-    token = {
-        "access_token": str(answer["access_token"]),
-        "md_token": None,
-        "expires_at": _iso(_after(now, answer.get("expires_in"))),
-        "obtained_at": now.isoformat(),
-        "user_id": None,
-        "name": None,
-        "refresh_token": _text_or_none(answer.get("refresh_token")),
-    }
-    if fields["grant_type"] == "authorization_code":
-        token |= _identity_or_nothing(transport, str(token["access_token"]))
-    return token
-
-
-def _grant_answer(transport: Transport, fields: dict[str, str]) -> Any:
-    try:
-        return transport.send(OAUTH_PATH, form=fields)
-    except BadRequest:
-        return transport.send(OAUTH_PATH, body=fields)
-    except NoAnswer as e:
-        if e.http_status != _UNSUPPORTED_MEDIA_TYPE:
-            raise
-        return transport.send(OAUTH_PATH, body=fields)
-
-
-_UNSUPPORTED_MEDIA_TYPE = 415
-_PASSING_OAUTH_ERRORS = frozenset({"temporarily_unavailable", "server_error"})
-
-
-def _not_granted(answer: Any, secrets: list[str]) -> BrokerError:
-    if not isinstance(answer, dict):
-        return _unreadable()
-    error = answer.get("error")
-    text = quoted(answer.get("error_description") or answer.get("errorText") or error, secrets)
-    if error in _PASSING_OAUTH_ERRORS:
-        return BrokerUnavailable(f"Tradovate cannot sign in now ({text})")
-    return BrokerRefused(
-        f"{_GRANT_ENDED} ({text})" if text else _GRANT_ENDED, code="bad_credentials"
-    )
-
-
-def _identity_or_nothing(transport: Transport, token: str) -> dict[str, Any]:
-    """Who signed in. It is asked again later where this is not answered."""
-    try:
-        return _identity(transport.send(ME_PATH, token=token))
-    except BrokerError:
-        return {}
-
-
-def _identity(me: Any) -> dict[str, Any]:
-    if not isinstance(me, dict) or not me.get("userId"):
-        raise refusal(me) or BrokerUnavailable("Tradovate did not say who signed in")
-    return {"user_id": me["userId"], "name": _text_or_none(me.get("name"))}
-
-
 # Small things.
-
-
-def _is_password_login(credentials: Mapping[str, Any]) -> bool:
-    return bool(credentials.get("username"))
 
 
 def _may_mean_eviction(error: BrokerError) -> bool:
@@ -737,6 +567,13 @@ def _may_mean_eviction(error: BrokerError) -> bool:
     if isinstance(error, NoAnswer):
         return error.may_mean_eviction
     return isinstance(error, Locked | Busy)
+
+
+def _without_session(request: _Request, error: BrokerUnavailable) -> BrokerError:
+    """Signing in has no known outcome, but the order that needed it has: it was not executed."""
+    if not request.changes_orders:
+        return BrokerUnavailable(error.detail)
+    return NotSent(f"There is no session at Tradovate: {error.detail}; the order was not executed")
 
 
 def _no_permission(domain: str, error: SessionLost) -> BrokerRefused:
@@ -747,32 +584,6 @@ def _no_permission(domain: str, error: SessionLost) -> BrokerRefused:
 
 def _normal(path: str) -> str:
     return "/" + path.strip("/")
-
-
-def _instant(value: Any) -> datetime | None:
-    """An ISO instant, also without seconds; None for anything else."""
-    if not isinstance(value, str):
-        return None
-    try:
-        instant = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
-
-
-def _iso(instant: datetime | None) -> str | None:
-    return instant.isoformat() if instant is not None else None
-
-
-def _after(now: datetime, seconds: Any) -> datetime | None:
-    try:
-        return now + timedelta(seconds=float(seconds))
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _text_or_none(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def _fingerprint(value: Any) -> str:

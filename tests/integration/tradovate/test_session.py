@@ -253,7 +253,7 @@ def test_an_order_without_a_session_was_not_sent(session: Session, simulator: Si
     with pytest.raises(NotSent) as failed:
         session.call(PLACE, body={"clOrdId": "x"}, purpose=Purpose.ENTRY)
 
-    assert "nothing was sent" in failed.value.detail
+    assert "was not executed" in failed.value.detail
     with pytest.raises(BrokerRateLimited):  # nor is the log-in hammered
         session.token()
     assert count(simulator, LOGIN_PATH) == 1
@@ -413,6 +413,23 @@ def test_a_read_with_an_expired_token_is_asked_again(
 
     assert count(simulator, RENEWAL_PATH) == 1
     assert count(simulator, LOGIN_PATH) == 2
+
+
+@pytest.mark.parametrize("purpose", list(Purpose))
+def test_a_read_is_asked_again_however_urgent_it_is(
+    session: Session, simulator: Simulator, purpose: Purpose
+) -> None:
+    session.token()
+    simulator.rule("position/list", {"status": 401})
+
+    assert session.call("/position/list", purpose=purpose) == []
+
+
+def test_a_read_without_a_session_was_not_answered(session: Session, simulator: Simulator) -> None:
+    simulator.rule(LOGIN_PATH, "drop_before")
+
+    with pytest.raises(BrokerUnavailable):
+        session.call("/account/list")
 
 
 def test_many_denied_reads_make_one_session(session: Session, simulator: Simulator) -> None:
