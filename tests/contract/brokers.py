@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -14,8 +16,8 @@ from app.domain.trading import BrokerReport, Quote
 from app.extensions import writer
 from app.models import Account
 from tests import factories
-
-CONTRACT = "MNQZ6"
+from tests.simulators.tradovate.control import Simulator
+from tests.tradovate import CONTRACT, TradovateDesk
 
 
 class Rig(Protocol):
@@ -75,6 +77,21 @@ def paper(board: PriceBoard | None = None, account: AccountRef | None = None) ->
     rig = PaperRig(broker, board, account)
     broker.subscribe(lambda _account, report: rig.heard.append(report))
     return rig
+
+
+@contextmanager
+def on_paper(simulator: Simulator) -> Iterator[PaperRig]:
+    del simulator
+    yield paper()
+
+
+@contextmanager
+def on_tradovate(simulator: Simulator, *, has_stream: bool = True) -> Iterator[TradovateDesk]:
+    desk = TradovateDesk(simulator, has_stream=has_stream)
+    try:
+        yield desk
+    finally:
+        desk.stop()
 
 
 def ref(row: Account) -> AccountRef:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -21,16 +24,29 @@ from app.domain.trading import (
     OrderType,
     Side,
 )
+from tests.simulators.tradovate.control import Simulator, running
+from tests.tradovate import CONTRACT
 
-from .brokers import CONTRACT, Rig, paper
+from .brokers import Rig, on_paper, on_tradovate
 
-RIGS = {"paper": paper}
+RIGS: dict[str, Callable[[Simulator], AbstractContextManager[Rig]]] = {
+    "paper": on_paper,
+    "tradovate": on_tradovate,
+    "tradovate without its stream": partial(on_tradovate, has_stream=False),
+}
 _ids = count(1)
 
 
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with running() as simulator:
+        yield simulator
+
+
 @pytest.fixture(params=list(RIGS))
-def rig(request: pytest.FixtureRequest, app: APIFlask) -> Rig:
-    return RIGS[request.param]()
+def rig(request: pytest.FixtureRequest, app: APIFlask, simulator: Simulator) -> Iterator[Rig]:
+    with RIGS[request.param](simulator) as rig:
+        yield rig
 
 
 def _id() -> str:
@@ -155,9 +171,10 @@ def test_what_happens_by_itself_is_told_to_listeners(rig: Rig) -> None:
 
     rig.move("19989.75", "19990")
 
-    told = [order for report in rig.heard for order in report.orders]
-    assert [(o.client_order_id, o.status) for o in told] == [(key, OrderStatus.FILLED)]
-    assert [fill.client_order_id for report in rig.heard for fill in report.fills] == [key]
+    told = {(o.client_order_id, o.status) for report in rig.heard for o in report.orders}
+    assert told == {(key, OrderStatus.FILLED)}
+    fills = {fill.fill_id: fill for report in rig.heard for fill in report.fills}
+    assert [fill.client_order_id for fill in fills.values()] == [key]
     assert _found(rig, key).avg_fill_price == Decimal(19990)
 
 
@@ -166,7 +183,7 @@ def test_a_price_that_reaches_nothing_tells_nothing(rig: Rig) -> None:
 
     rig.move("19995", "19995.25")
 
-    assert rig.heard == []
+    assert [report for report in rig.heard if report.fills or not report.is_complete] == []
 
 
 def test_the_legs_of_a_bracket_wait_for_the_entry_and_end_each_other(rig: Rig) -> None:
@@ -253,3 +270,67 @@ def test_the_balance_counts_fees_and_open_profit(rig: Rig) -> None:
     assert after.cash == before.cash - fill.fee
     assert after.equity == after.cash + (Decimal(20020) - fill.price) * 2
     assert after.reserved >= 0
+
+
+def test_a_resting_order_takes_new_terms(rig: Rig) -> None:
+    key, _ = _place(rig, _ticket(Side.BUY, 1, limit="19000"))
+
+    report = rig.broker.modify_order(
+        rig.account, key, quantity=Decimal(2), limit_price=Decimal("19990")
+    )
+
+    for order in (_state(report, key), _found(rig, key)):
+        assert (order.status, order.quantity) == (OrderStatus.WORKING, Decimal(2))
+        assert order.limit_price == Decimal(19990)
+    rig.move("19989.75", "19990")
+    assert _found(rig, key).status is OrderStatus.FILLED
+    assert _net_pos(rig) == 2
+
+
+def test_a_leg_takes_a_new_price(rig: Rig) -> None:
+    stop = _id()
+    ticket = _ticket(Side.BUY, 1, stop_loss=LegTicket(stop, offset=Decimal(10)))
+    _place(rig, ticket)
+
+    rig.broker.modify_order(rig.account, stop, quantity=Decimal(1), stop_price=Decimal("19985.5"))
+
+    assert _found(rig, stop).stop_price == Decimal("19985.5")
+    rig.move("19985.25", "19985.5")
+    assert _found(rig, stop).status is OrderStatus.FILLED
+    assert _net_pos(rig) == 0
+
+
+def test_what_is_not_open_takes_no_new_terms(rig: Rig) -> None:
+    key, _ = _place(rig, _ticket(Side.BUY, 1))
+
+    with pytest.raises(BrokerRefused) as ended:
+        rig.broker.modify_order(rig.account, key, quantity=Decimal(2))
+    with pytest.raises(BrokerRefused) as unknown:
+        rig.broker.modify_order(rig.account, _id(), quantity=Decimal(2))
+
+    assert (ended.value.code, unknown.value.code) == ("not_open", "not_found")
+
+
+def test_a_snapshot_has_everything_that_is_open(rig: Rig) -> None:
+    _place(rig, _ticket(Side.BUY, 2))
+    key, _ = _place(rig, _ticket(Side.BUY, 1, limit="19000"))
+
+    report = rig.broker.snapshot(rig.account)
+
+    assert report.is_complete
+    assert [order.client_order_id for order in report.orders] == [key]
+    assert [(p.contract, p.net_pos) for p in report.positions] == [(CONTRACT, Decimal(2))]
+    assert report.balance is not None
+    assert report.balance.cash == rig.broker.balance(rig.account).cash
+
+
+def test_flattening_leaves_nothing_open(rig: Rig) -> None:
+    _place(rig, _ticket(Side.BUY, 2, stop_loss=LegTicket(_id(), offset=Decimal(10))))
+    _place(rig, _ticket(Side.BUY, 1, limit="19000"))
+
+    rig.broker.flatten(rig.account)
+
+    assert rig.broker.working_orders(rig.account) == []
+    assert _net_pos(rig) == 0
+    rig.broker.flatten(rig.account)
+    assert _net_pos(rig) == 0

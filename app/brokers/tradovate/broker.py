@@ -38,7 +38,8 @@ from app.brokers.tradovate.flattening import flatten
 from app.brokers.tradovate.http import Transport
 from app.brokers.tradovate.link import Limits
 from app.brokers.tradovate.login import FEES_PATIENCE_S, Login
-from app.brokers.tradovate.session import Session, refresh_grant, sign_in
+from app.brokers.tradovate.session import Session
+from app.brokers.tradovate.signing import exchange_code, refresh_grant, sign_in
 from app.brokers.tradovate.stream import UserStream
 from app.brokers.tradovate.wire import Entity
 from app.domain import symbols
@@ -74,12 +75,15 @@ of it is newer, whichever clock is ahead."""
 _OVER = frozenset(
     {OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.REJECTED, OrderStatus.EXPIRED}
 )
+_KEPT_TERMS = ("orderType", "timeInForce", "expireTime", "text")
+"""A change replaces all terms: these are sent again as they are."""
 _FAILED_STRATEGY = frozenset({"ExecutionFailed", "NotEnoughLiquidity"})
 
 
 class TradovateBroker:
     """``store`` keeps credentials and sessions; ``new_budget`` makes one log-in's request budget;
-    ``limits`` are the user streams' (the defaults where it is None)."""
+    ``limits`` are the user streams' (the defaults where it is None); ``application`` is our own id
+    and secret, for people who sign in on Tradovate's page."""
 
     def __init__(
         self,
@@ -91,7 +95,9 @@ class TradovateBroker:
         store: LoginStore,
         new_budget: Callable[[], Budget] = Budget,
         limits: Limits | None = None,
+        application: tuple[str, str] | None = None,
     ) -> None:
+        self._application = application
         self._transports = {"demo": Transport(demo_url), LIVE: Transport(live_url)}
         self._ws_urls = {"demo": demo_ws_url, LIVE: live_ws_url}
         self._store = store
@@ -110,7 +116,7 @@ class TradovateBroker:
     ) -> list[FoundAccount]:
         transport = self._transports[environment]
         key = _fingerprint(environment, credentials)
-        token = self._tried_token(key)
+        token = credentials.get("token") or self._tried_token(key)
         if token is None:
             if credentials.get("username"):
                 token = sign_in(transport, credentials)
@@ -121,6 +127,26 @@ class TradovateBroker:
             self._tried[key] = (monotonic() + _TRIED_S, token)
         listed = transport.send("account/list", token=str(token["access_token"]), purpose="read")
         return [_found(row) for row in rows(listed)]
+
+    def exchange_code(self, environment: str, code: str, redirect_uri: str) -> dict[str, Any]:
+        """Credentials of somebody who comes back from Tradovate's log-in page, with ``token`` (the
+        session that came along) and ``identity`` (who it is). Grants are the live host's.
+
+        Raises:
+            BrokerRefused: the code is no good. BrokerUnavailable: no clear answer.
+        """
+        if self._application is None:
+            raise BrokerRefused("We are not registered with Tradovate", code="no_application")
+        client_id, client_secret = self._application
+        token = exchange_code(self._transports[LIVE], code, redirect_uri, client_id, client_secret)
+        credentials = {
+            "client_id": client_id,
+            "client_secret": client_secret,
+            "refresh_token": token.get("refresh_token"),
+            "identity": token.get("name"),
+            "token": token,
+        }
+        return {name: value for name, value in credentials.items() if value}
 
     def open(self, login: LoginRef) -> None:
         known = self._login(login)
@@ -166,7 +192,7 @@ class TradovateBroker:
     def poll(self, login: LoginRef) -> None:
         known = self._login(login)
         known.numbers()
-        touched = known.read(Purpose.POLL, tells=False)
+        touched = known.read(Purpose.POLL, is_fresh=True, tells=False)
         known.tell_complete(touched)
         known.read_contracts()
 
@@ -268,7 +294,7 @@ class TradovateBroker:
             for place, leg_id in enumerate(names, start=1):
                 order_id = wire.integer(answer.get(f"oso{place}Id"))
                 if order_id is not None:
-                    login.changed(mirror.claim(order_id, leg_id, ticket.contract))
+                    login.changed(mirror.claim(order_id, leg_id, ticket.contract, leg_of=entry_id))
             _follow(login, entry_id, ticket)
         return _report(login, entry_id, ticket, client_order_id)
 
@@ -341,7 +367,7 @@ class TradovateBroker:
             ended = {order_id} if filled else watched
             return all(mirror.is_over(each) for each in ended)
 
-        login.settle(lambda: watched, is_done, Purpose.CANCEL)
+        login.settle(lambda: watched, is_done, Purpose.CANCEL, changes=True)
         words = is_refused()
         if words and not mirror.is_over(order_id):
             raise BrokerRefused(words, code="cancel_refused")
@@ -372,10 +398,8 @@ class TradovateBroker:
             wanted["stopPrice"] = wire.number(stop_price)
         if _has(terms, wanted):
             return mirror.report_of([order_id])
-        kept = {
-            k: terms[k] for k in ("orderType", "timeInForce", "expireTime", "text") if k in terms
-        }
-        body: Entity = {"orderId": order_id, **kept, **wanted, "isAutomated": True}
+        body: Entity = {name: terms[name] for name in _KEPT_TERMS if name in terms}
+        body |= {"orderId": order_id, **wanted, "isAutomated": True}
         try:
             answer = login.order_call("order/modifyorder", body, Purpose.EXIT)
         except BrokerRefused as e:
@@ -389,7 +413,7 @@ class TradovateBroker:
             applied = _has(mirror.terms(order_id) or {}, wanted)
             return applied or bool(is_refused()) or mirror.is_over(order_id)
 
-        login.settle(lambda: [order_id], is_done, Purpose.EXIT)
+        login.settle(lambda: [order_id], is_done, Purpose.EXIT, changes=True)
         if _has(mirror.terms(order_id) or {}, wanted):
             return mirror.report_of([order_id])
         if mirror.status(order_id) in wire.FINAL:
@@ -428,10 +452,9 @@ class TradovateBroker:
     ) -> BrokerOrder | None:
         login, number = self._of(account)
         order_id = login.mirror.find(number, client_order_id)
-        if order_id is not None and (login.is_live or login.mirror.status(order_id) in wire.FINAL):
-            known = login.mirror.order(order_id)
-            if known is not None and (known.status in _OVER or not _is_pending(login, order_id)):
-                return known
+        known = login.mirror.order(order_id) if order_id is not None else None
+        if order_id is not None and known is not None and login.mirror.is_over(order_id):
+            return known
         order_id = self._search(login, account, client_order_id, sought)
         if order_id is None:
             return None
@@ -627,10 +650,6 @@ def _order_id(answer: Entity) -> int:
     if order_id is None:
         raise BrokerUnavailable("Tradovate's answer names no order")
     return order_id
-
-
-def _is_pending(login: Login, order_id: int) -> bool:
-    return login.mirror.is_pending(order_id)
 
 
 def _follow(login: Login, entry_id: int, ticket: OrderTicket) -> None:

@@ -101,13 +101,13 @@ def _ask(login: Login, number: int, asked: _Asked) -> None:
 
 
 def _is_left_alone(login: Login, order_id: int, asked: _Asked, now: float) -> bool:
-    """Its cancel was asked for just now; or it may be the closing order of an answer that was
-    lost."""
+    """Its cancel was asked for lately; or closing its contract's position was right now, which
+    ends it, too; or it may be the closing order of an answer that was lost."""
     if now - asked.cancels.get(order_id, float("-inf")) < _PATIENCE_S:
         return True
-    contract = login.mirror.contract_of(order_id)
+    asked_at = asked.positions.get(login.mirror.contract_of(order_id), float("-inf"))
     is_market = (login.mirror.terms(order_id) or {}).get("orderType") == "Market"
-    return is_market and now - asked.positions.get(contract, float("-inf")) < _PATIENCE_S
+    return asked_at == now or (is_market and now - asked_at < _PATIENCE_S)
 
 
 def _liquidate(login: Login, number: int, contract: int) -> int | None:

@@ -180,6 +180,8 @@ class Login:
         ids: Callable[[], Iterable[int]],
         is_done: Callable[[], bool],
         purpose: Purpose = Purpose.READ,
+        *,
+        changes: bool = False,
     ) -> bool:
         """Wait until it is done: by the stream where it is live, else by two looks. Never raises:
         what was accepted is reported as far as it is known."""
@@ -188,7 +190,7 @@ class Login:
         for pause in (0.0,) if self.is_live else (0.0, _SECOND_LOOK_S):
             gevent.sleep(pause)
             try:
-                self.look(ids(), purpose)
+                self.look(ids(), purpose, changes=changes)
             except BrokerError as e:
                 log.warning("no look", extra={"login_id": self.ref.id, "code": e.code})
             if is_done():
@@ -211,31 +213,45 @@ class Login:
         finally:
             self._waiting.discard(changed)
 
-    def look(self, order_ids: Iterable[int], purpose: Purpose = Purpose.READ) -> None:
-        """Read all about these orders.
+    def look(
+        self, order_ids: Iterable[int], purpose: Purpose = Purpose.READ, *, changes: bool = False
+    ) -> None:
+        """Read how these orders stand; of ``changes``, also what commands made of their terms.
 
         Raises:
             BrokerError: the broker did not answer; what was answered is known.
         """
-        ids = sorted(set(order_ids))
         touched = Touched()
-        for chunk in chunks(ids):
-            orders, versions, commands, fills = together(
-                partial(self._get, "order/items", {"ids": joined(chunk)}, purpose),
-                partial(self._dependants, "orderVersion", chunk, purpose),
-                partial(self._dependants, "command", chunk, purpose),
-                partial(self._dependants, "fill", chunk, purpose),
-            )
-            found = {"order": orders, "orderVersion": versions, "command": commands, "fill": fills}
-            for kind, found_rows in found.items():
-                touched.add(self.mirror.take(kind, found_rows or ()))
-            refused = {c["id"] for c in commands or () if c.get("commandStatus") != "AtExecution"}
-            reports = self._dependants("commandReport", sorted(refused), purpose)
-            touched.add(self.mirror.take("commandReport", reports or ()))
-            fees = self._dependants("fillFee", [f["id"] for f in fills or ()], purpose)
-            touched.add(self.mirror.take("fillFee", fees or ()))
+        for chunk in chunks(sorted(set(order_ids))):
+            touched.add(self._look_at(chunk, purpose, changes))
         touched.add(self._name_contracts())
         self.changed(touched)
+
+    def _look_at(self, chunk: list[int], purpose: Purpose, changes: bool) -> Touched:
+        mirror = self.mirror
+        versions = chunk if changes else self._unseen(mirror.without_terms(chunk), chunk)
+        commands = chunk if changes else self._unseen(mirror.without_commands(chunk), chunk)
+        found = together(
+            partial(self._get, "order/items", {"ids": joined(chunk)}, purpose),
+            partial(self._dependants, "fill", chunk, purpose),
+            partial(self._dependants, "orderVersion", versions, purpose),
+            partial(self._dependants, "command", commands, purpose),
+        )
+        touched = Touched()
+        for kind, listed in zip(("order", "fill", "orderVersion", "command"), found, strict=True):
+            touched.add(mirror.take(kind, listed or ()))
+        refused = [command for each in chunk for command in mirror.refused_commands(each)]
+        more = together(
+            partial(self._dependants, "commandReport", refused, purpose),
+            partial(self._dependants, "fillFee", mirror.without_fees(chunk), purpose),
+        )
+        for kind, listed in zip(("commandReport", "fillFee"), more, strict=True):
+            touched.add(mirror.take(kind, listed or ()))
+        return touched
+
+    def _unseen(self, known_to_lack: list[int], order_ids: list[int]) -> list[int]:
+        unknown = (i for i in order_ids if not self.mirror.knows(i))
+        return sorted({*known_to_lack, *unknown})
 
     def look_at_strategy(self, strategy_id: int, purpose: Purpose = Purpose.READ) -> None:
         links = self._get("orderStrategyLink/deps", {"masterid": strategy_id}, purpose)

@@ -84,6 +84,8 @@ class _Order:
     executions: dict[int, Entity] = field(default_factory=dict)
     fills: dict[int, Entity] = field(default_factory=dict)
     strategy_id: int | None = None
+    parent_id: int | None = None
+    """Whose leg it is, by its row or by the answer to our own call."""
     claimed: str | None = None
     """Our id of it, as the answer to our own call told it."""
     client_order_id: str | None = None
@@ -210,10 +212,18 @@ class Mirror:
         """Take in the parts of the answer to ``user/syncrequest``."""
         return self.apply(change for part in parts for change in entities(part))
 
-    def claim(self, order_id: int, client_order_id: str, contract: str | None = None) -> Touched:
+    def claim(
+        self,
+        order_id: int,
+        client_order_id: str,
+        contract: str | None = None,
+        *,
+        leg_of: int | None = None,
+    ) -> Touched:
         """The broker has answered that its order ``order_id`` is our ``client_order_id``."""
         order = self._order(order_id)
         order.claimed = client_order_id
+        self._set_parent(order, leg_of)
         if contract is not None:
             self._contract_claims[order_id] = contract
             self._learn_contract(order)
@@ -307,7 +317,7 @@ class Mirror:
 
     def fills_of(self, order_ids: Iterable[int]) -> tuple[BrokerFill, ...]:
         known = (self._orders[i] for i in order_ids if i in self._orders)
-        fills = (self._fill(o, row) for o in known for row in o.traded)
+        fills = (self._fill(o, row) for o in known for row in o.fills.values())
         return tuple(sorted(filter(None, fills), key=_order_of_time))
 
     def report_of(self, order_ids: Iterable[int]) -> BrokerReport:
@@ -384,6 +394,7 @@ class Mirror:
         for order in self._orders.values():
             if order.row and wire.integer(order.row.get("contractId")) in contract_ids:
                 touched.orders.add(order.id)
+                touched.fills |= order.fills.keys()
         touched.positions = {key for key in self._positions if key[1] in contract_ids}
         self._identify(touched)
         return touched
@@ -463,6 +474,9 @@ class Mirror:
         orders = (self._orders[i] for i in sorted(ids))
         return [o.id for o in orders if o.row is not None and not self._is_explained(o)]
 
+    def without_commands(self, order_ids: Iterable[int]) -> list[int]:
+        return [i for i in order_ids if i in self._orders and not self._orders[i].commands]
+
     def without_terms(self, order_ids: Iterable[int]) -> list[int]:
         return [i for i in order_ids if i in self._orders and not self._orders[i].versions]
 
@@ -471,9 +485,12 @@ class Mirror:
         known = (self._orders[i] for i in order_ids if i in self._orders)
         return [order.id for order in known if order.client_order_id is None]
 
-    def without_fees(self) -> list[int]:
-        """Fills whose fees are not known."""
-        return [i for i in self._order_of_fill if i not in self._fees]
+    def without_fees(self, order_ids: Iterable[int] | None = None) -> list[int]:
+        """Fills, of these orders or of all, whose fees are not known."""
+        if order_ids is None:
+            return [i for i in self._order_of_fill if i not in self._fees]
+        known = (self._orders[i] for i in order_ids if i in self._orders)
+        return [i for order in known for i in order.fills if i not in self._fees]
 
     def refused_commands(self, order_id: int) -> list[int]:
         """Commands that were refused for a reason that is not known yet."""
@@ -563,13 +580,17 @@ class Mirror:
         if order.row == row or (order.row is not None and not _is_newer_order(order.row, row)):
             return
         order.row = row
-        account, parent = wire.integer(row.get("accountId")), wire.integer(row.get("parentId"))
+        account = wire.integer(row.get("accountId"))
         if account is not None:
             self._of_account[account].add(order.id)
-        if parent is not None:
-            self._children[parent].add(order.id)
+        self._set_parent(order, wire.integer(row.get("parentId")))
         self._learn_contract(order)
         touched.orders.add(order.id)
+
+    def _set_parent(self, order: _Order, parent_id: int | None) -> None:
+        if parent_id is not None:
+            order.parent_id = parent_id
+            self._children[parent_id].add(order.id)
 
     def _take_version(self, row: Entity, touched: Touched) -> None:
         self._take_part(row, touched, "versions")
@@ -748,7 +769,7 @@ class Mirror:
             if _same_action(order, strategy):
                 return entry_id
         else:
-            parent = self._orders.get(wire.integer((order.row or {}).get("parentId")) or 0)
+            parent = self._orders.get(order.parent_id or 0)
             entry_id = parent.client_order_id if parent is not None else None
         role = self._role(order)
         return None if entry_id is None or role is None else self._leg_id(entry_id, role)
@@ -766,7 +787,7 @@ class Mirror:
             return None
         strategy = self._strategies.get(order.strategy_id or 0)
         of_strategy = strategy is not None and not _same_action(order, strategy)
-        if not of_strategy and wire.integer(order.row.get("parentId")) is None:
+        if not of_strategy and order.parent_id is None:
             return None
         is_limit = wire.order_type_of(order.terms.get("orderType")) is OrderType.LIMIT
         return OrderRole.TAKE_PROFIT if is_limit else OrderRole.STOP_LOSS
@@ -830,6 +851,7 @@ class Mirror:
             price=price,
             fee=sum((_number(fee, name) for name in _FEES), _ZERO),
             at=_at(row),
+            is_busted=row.get("active") is False,
         )
 
     def _position(self, key: tuple[int, int]) -> BrokerPosition | None:
@@ -849,7 +871,7 @@ class Mirror:
             order = self._orders.get(self._order_of_fill.get(fill_id, 0))
             row = order.fills.get(fill_id) if order else None
             if order is not None and row is not None and order.account == account:
-                fills.append(self._fill(order, row) if row.get("active") is not False else None)
+                fills.append(self._fill(order, row))
         positions = (
             self._told_position(key) for key in sorted(touched.positions) if key[0] == account
         )
