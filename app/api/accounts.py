@@ -25,7 +25,7 @@ from app.schemas.accounts import (
     TestConnectionIn,
 )
 from app.schemas.common import Done, ListQuery, page_of
-from app.services import accounts, broker_accounts, logins
+from app.services import accounts, broker_accounts, logins, recorder
 from app.services.broker_accounts import Found, Source
 from app.services.logins import Given
 from app.services.owned import get
@@ -188,8 +188,13 @@ def kill_switch(account_id: int, json_data: KillSwitchIn) -> AccountOut:
 def _shown(rows: list[Account]) -> list[AccountOut]:
     """With what may be said of their credentials."""
     kinds = logins.kinds(current_user_id()) if any(row.login_id for row in rows) else {}
+    polls = recorder.of_accounts(current_user_id(), [row.id for row in rows if row.login_id])
     return [
-        AccountOut.of(row, logins.shown(kinds[row.login_id]) if row.login_id else None)
+        AccountOut.of(
+            row,
+            logins.shown(kinds[row.login_id]) if row.login_id else None,
+            recorder.said(polls.get(row.id)),
+        )
         for row in rows
     ]
 

@@ -21,7 +21,7 @@ from app.schemas.recorders import (
     TestAlertIn,
 )
 from app.schemas.signals import SignalOut, signal_row
-from app.services import logs, positions, preview, signal_log, strategies
+from app.services import logs, positions, preview, recorder, signal_log, strategies
 from app.services.owned import get
 from app.web.auth import current_identity, current_user_id
 from app.web.pagination import Listed, paginate
@@ -170,6 +170,8 @@ def _recorder(row: Strategy) -> dict[str, Any]:
 def _recorders(rows: list[Strategy]) -> list[dict[str, Any]]:
     newest = strategies.last_signals(current_user_id(), [row.id for row in rows])
     may_trade = "trade" in current_identity().scopes
+    demo_accounts = {row.demo_account_id for row in rows if row.demo_account_id is not None}
+    polls = recorder.of_accounts(current_user_id(), demo_accounts)
     return [
         {
             **{c.key: getattr(row, c.key) for c in row.__table__.columns},
@@ -179,6 +181,7 @@ def _recorders(rows: list[Strategy]) -> list[dict[str, Any]]:
             "webhook_url": strategies.webhook_url(row, public_base()) if may_trade else None,
             "alert_template": strategies.alert_template(row),
             "last_signal_at": newest[row.id].received_at if row.id in newest else None,
+            **recorder.said(polls.get(row.demo_account_id or 0)),
         }
         for row in rows
     ]

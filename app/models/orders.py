@@ -209,6 +209,11 @@ class RecordedPosition(Stamped, Model):
     exit_reason: Mapped[str | None] = mapped_column(String(12))
     source: Mapped[str] = mapped_column(String(10), default="stream")
 
+    @property
+    def is_external(self) -> bool:
+        """Whether it was opened or closed past our own traders."""
+        return self.trader_id is None or self.exit_reason == "external"
+
     __table_args__ = (
         Index(
             "uq_recorded_positions_open",

@@ -20,7 +20,7 @@ from app.models import Account, Fill, Order, RecordedPosition
 from app.pages import filters as written
 from app.pages import log_ins
 from app.schemas.accounts import AccountChange, AccountIn
-from app.services import accounts, dashboard, logins, positions, traders, user_data
+from app.services import accounts, dashboard, logins, positions, recorder, traders, user_data
 from app.services.accounts import Held
 from app.services.owned import get
 from app.services.positions import Filters
@@ -252,6 +252,7 @@ def _account(account_id: int) -> dict[str, Any]:
         "standing": standing,
         "account": standing.account,
         "stream": user_data.stream_of(user_id, account_id) if login_id else None,
+        "polling": recorder.of_accounts(user_id, [account_id]).get(account_id),
         "credentials": logins.shown(logins.kinds(user_id)[login_id]) if login_id else {},
         "lines": _lines(standing),
         "fills": [(fill, instrument_for(fill.contract).price_places) for fill in fills],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 from flask import Blueprint, Response, flash, redirect, render_template, request
@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from app import clock
 from app.domain.errors import Invalid, NotFound, TradingError
+from app.domain.session_day import day_start
 from app.domain.settings import StrategySettings, dump, parse_strategy
 from app.domain.symbols import instrument_for
 from app.events import timestamp
@@ -27,6 +28,7 @@ from app.services import (
     logs,
     positions,
     preview,
+    recorder,
     signal_log,
     strategies,
     traders,
@@ -208,18 +210,32 @@ def _list(import_error: str = "") -> str:
     trading: dict[int, list[Any]] = {}
     for live in traders.live(user_id):
         trading.setdefault(live.assigned.strategy.id, []).append(live)
+    unit = dashboard.currency_of(user_id, Filters())
+    made = _standings(user_id, Filters(currency=unit))
+    today = _standings(user_id, Filters(currency=unit, since=day_start(clock.now())))
+    open_ = Counter(
+        position.strategy_id for position in db.session.scalars(positions.open_positions(user_id))
+    )
+    nothing = breakdown.Standing(None, "")
     lines = [
         {
             "row": row,
-            "status": strategies.status(row),
             "signal": newest.get(row.id),
             "traders": trading.get(row.id, []),
-            "today": sum((live.pnl_today for live in trading.get(row.id, [])), start=Decimal(0)),
-            "open": [p for live in trading.get(row.id, []) for p in live.positions],
+            "made": made.get(row.id, nothing),
+            "today": today.get(row.id, nothing).net,
+            "open": open_[row.id],
         }
         for row in rows
     ]
-    return render_template("pages/recorders/index.html", lines=lines, import_error=import_error)
+    return render_template(
+        "pages/recorders/index.html", lines=lines, unit=unit, import_error=import_error
+    )
+
+
+def _standings(user_id: int, filters: Filters) -> dict[int | None, breakdown.Standing]:
+    """Strategy → what it made, of what its traders and its recorder closed."""
+    return {made.strategy_id: made for made in breakdown.by_strategy(user_id, filters)}
 
 
 def _page(
@@ -238,7 +254,6 @@ def _page(
     log_rows = logs.listing(user_id, logs.Filters(strategy_id=strategy.id))
     context = {
         "strategy": strategy,
-        "status": strategies.status(strategy),
         "settings": strategies.settings_of(strategy),
         "summary": dashboard.summary(user_id, chosen),
         "stops": breakdown.stops(user_id),
@@ -249,11 +264,19 @@ def _page(
         "traders": [a for a in traders.live(user_id) if a.assigned.strategy.id == strategy.id],
         "webhook_url": strategies.webhook_url(strategy, public_base()),
         "alert_text": strategies.alert_template(strategy),
+        "polling": _polling(strategy),
         "tested": tested if tested is not None else _example(strategy),
         "dry_run": dry_run,
         "refusal": refusal,
     }
     return render_template("pages/recorders/show.html", **context)
+
+
+def _polling(strategy: Strategy) -> recorder.Polling | None:
+    account_id = strategy.demo_account_id
+    if account_id is None:
+        return None
+    return recorder.of_accounts(strategy.user_id, [account_id]).get(account_id)
 
 
 def _named(rows: list[Any]) -> list[tuple[Any, int]]:
@@ -288,7 +311,6 @@ def _form(strategy: Strategy | None, values: dict[str, Any], errors: dict[str, s
     }
     if strategy is not None:
         context["webhook_url"] = strategies.webhook_url(strategy, public_base())
-        context["status"] = strategies.status(strategy)
     return render_template("pages/recorders/form.html", **context)
 
 

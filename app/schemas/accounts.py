@@ -117,14 +117,22 @@ class AccountOut(Out):
     last_error: str | None
     kill_switch: bool
     out_of_sync_since: Instant | None
+    poll_interval_s: float | None = Field(
+        None, description="How often it is read as a whole, beside the user stream."
+    )
+    polled_at: Instant | None = None
+    poll_trouble: str | None = None
     created_at: Instant
     updated_at: Instant
 
     @classmethod
-    def of(cls, account: Account, credentials: dict[str, str] | None) -> AccountOut:
+    def of(
+        cls, account: Account, credentials: dict[str, str] | None, polling: dict[str, Any]
+    ) -> AccountOut:
+        """``polling``: the three fields about it."""
         made = cls.model_validate(account)
         made.credentials = credentials
-        return made
+        return made.model_copy(update=polling)
 
 
 class FoundOut(Out):

@@ -81,6 +81,7 @@ class PositionOut(Out):
     closed_at: Instant | None
     exit_reason: str | None
     source: str
+    is_external: bool = Field(description="Opened or closed past our own traders.")
 
 
 class TradeOut(Out):
@@ -134,4 +135,5 @@ def flat(listed: Listed) -> dict[str, Any]:
         "account_name": listed.account.name,
         "badge": listed.account.badge,
         "currency": listed.account.currency,
+        "is_external": listed.row.trader_id is None or listed.row.exit_reason == "external",
     }

@@ -77,5 +77,11 @@ class RecorderOut(Out):
     webhook_url: str | None
     alert_template: str
     last_signal_at: Instant | None
+    poll_interval_s: float | None = Field(
+        description="How often its demo account is read as a whole, beside the user stream. Null "
+        "without an account at a broker."
+    )
+    polled_at: Instant | None
+    poll_trouble: str | None
     created_at: Instant
     updated_at: Instant

@@ -44,6 +44,15 @@ class Standing:
         return Decimal(100 * self.wins) / self.trades if self.trades else None
 
     @property
+    def max_drawdown(self) -> Decimal:
+        """Positive, from the highest sum so far, the start included."""
+        peak = deepest = ZERO
+        for equity in self.curve:
+            peak = max(peak, equity)
+            deepest = max(deepest, peak - equity)
+        return deepest
+
+    @property
     def profit_factor(self) -> Decimal | None:
         return self.gross_profit / self.gross_loss if self.gross_loss else None
 

@@ -48,6 +48,7 @@ def fill(row: Mapping[str, Any]) -> dict[str, Any]:
         "order_id": row["order_id"],
         "account_id": row["account_id"],
         "trader_id": row["trader_id"],
+        "strategy_id": row["strategy_id"],
         "contract": row["contract"],
         "side": row["side"],
         "quantity": number(row["quantity"]),
@@ -77,6 +78,7 @@ def position(row: Mapping[str, Any]) -> dict[str, Any]:
         "opened_at": instant(row["opened_at"]),
         "closed_at": instant(row["closed_at"]),
         "exit_reason": row["exit_reason"],
+        "is_external": row["trader_id"] is None or row["exit_reason"] == "external",
     }
 
 

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 import gevent
 from sqlalchemy import bindparam, exists, or_, select, update
@@ -251,6 +251,17 @@ def of_accounts(user_id: int, account_ids: Iterable[int]) -> dict[int, Polling]:
     )
     return {
         account_id: recorder.state(login_id, polled_at) for account_id, login_id, polled_at in rows
+    }
+
+
+def said(polling: Polling | None) -> dict[str, Any]:
+    """What JSON says of it beside an account or a recorder."""
+    if polling is None:
+        return dict.fromkeys(("poll_interval_s", "polled_at", "poll_trouble"))
+    return {
+        "poll_interval_s": round(polling.interval_s, 1),
+        "polled_at": polling.polled_at,
+        "poll_trouble": polling.trouble,
     }
 
 
