@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -33,7 +33,7 @@ from app.brokers.tradovate import brackets, wire
 from app.brokers.tradovate.brackets import Request
 from app.brokers.tradovate.budget import Budget, Purpose
 from app.brokers.tradovate.contracts import ContractFacts, Contracts, Maturity, rows
-from app.brokers.tradovate.errors import NotSent, NotThere, SessionLost
+from app.brokers.tradovate.errors import NoAnswer, NotSent, NotThere, SessionLost
 from app.brokers.tradovate.flattening import flatten
 from app.brokers.tradovate.http import Transport
 from app.brokers.tradovate.link import Limits
@@ -114,18 +114,35 @@ class TradovateBroker:
     def try_credentials(
         self, environment: str, credentials: Mapping[str, Any]
     ) -> list[FoundAccount]:
-        transport = self._transports[environment]
         key = _fingerprint(environment, credentials)
         token = credentials.get("token") or self._tried_token(key)
-        if token is None:
-            if credentials.get("username"):
-                token = sign_in(transport, credentials)
-            else:
-                given = str(credentials.get("refresh_token") or "")
-                token = refresh_grant(self._transports[LIVE], credentials, given)
-                token["refresh_of"] = hashlib.sha256(json.dumps(given).encode()).hexdigest()
+        if token is not None:
+            with suppress(SessionLost, NoAnswer):  # closed meanwhile, by another sign-in
+                return self._list_accounts(environment, token)
+        if "token" not in credentials:
+            token = self._sign_in(environment, credentials)
             self._tried[key] = (monotonic() + _TRIED_S, token)
-        listed = transport.send("account/list", token=str(token["access_token"]), purpose="read")
+        try:
+            return self._list_accounts(environment, token or {})
+        except SessionLost as e:
+            raise BrokerRefused(
+                "The log-in works, but its API key has no permission to see accounts: give the key"
+                f" access to them at Tradovate ({e.detail})",
+                code="no_permission",
+            ) from e
+
+    def _sign_in(self, environment: str, credentials: Mapping[str, Any]) -> dict[str, Any]:
+        if credentials.get("username"):
+            return sign_in(self._transports[environment], credentials)
+        given = str(credentials.get("refresh_token") or "")
+        token = refresh_grant(self._transports[LIVE], credentials, given)
+        token["refresh_of"] = hashlib.sha256(json.dumps(given).encode()).hexdigest()
+        return token
+
+    def _list_accounts(self, environment: str, token: Mapping[str, Any]) -> list[FoundAccount]:
+        listed = self._transports[environment].send(
+            "account/list", token=str(token["access_token"]), purpose="read"
+        )
         return [_found(row) for row in rows(listed)]
 
     def exchange_code(self, environment: str, code: str, redirect_uri: str) -> dict[str, Any]:
