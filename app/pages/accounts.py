@@ -20,7 +20,7 @@ from app.models import Account, Fill, Order, RecordedPosition
 from app.pages import filters as written
 from app.pages import log_ins
 from app.schemas.accounts import AccountChange, AccountIn
-from app.services import accounts, dashboard, logins, positions, recorder, traders, user_data
+from app.services import accounts, dashboard, live, logins, positions, recorder, traders, user_data
 from app.services.accounts import Held
 from app.services.owned import get
 from app.services.positions import Filters
@@ -258,6 +258,10 @@ def _account(account_id: int) -> dict[str, Any]:
         "fills": [(fill, instrument_for(fill.contract).price_places) for fill in fills],
         "orders": [
             (order, instrument_for(order.contract).price_places) for order in standing.working
+        ],
+        "external": [
+            (order, instrument_for(order.contract).price_places)
+            for order in live.external_orders(account_id, only_open=True)
         ],
         "strategies": {row.strategy.id: row.strategy for row in standing.traders},
     }

@@ -14,6 +14,7 @@ import { announce } from "./dom.js";
 import { openFind, startFind } from "./find.js";
 import * as format from "./format.js";
 import { connectPage } from "./live.js";
+import { startNews } from "./news.js";
 import { startToasts, toast } from "./toast.js";
 import { startValues, write, writeTopic } from "./values.js";
 
@@ -261,6 +262,7 @@ if (live) {
   startValues(live);
   startConnection(live);
   startReloads();
+  startNews(live, toast);
 }
 mountAll();
 markScrollers();

@@ -16,7 +16,7 @@ const CHIPS = {
   work: ["working", "submitting", "accepted", "triggered", "received", "executing", "connecting"],
   part: ["partially_filled", "partly_traded"],
   bad: ["rejected", "out_of_sync", "disconnected", "failed", "locked", "error", "refused", "not_found", "killed"],
-  off: ["created", "cancelled", "expired", "skipped", "stopped", "off", "inactive", "ignored", "duplicate", "closed", "revoked"],
+  off: ["created", "cancelled", "expired", "skipped", "stopped", "off", "inactive", "ignored", "duplicate", "closed", "revoked", "ended"],
 };
 
 const lastFlash = new WeakMap();
