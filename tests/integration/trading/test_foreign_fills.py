@@ -32,7 +32,8 @@ from app.models import (
 from app.services import fills
 from app.transactions import Tx
 from tests import factories
-from tests.integration.trading.desk import Desk, Setup
+from tests.brokers import Does, FakeBroker
+from tests.integration.trading.desk import Desk, Setup, contract_of, wait_until
 
 CONTRACT = "MNQZ6"
 _numbers = count(1)
@@ -552,3 +553,59 @@ def _set_marks(trade_id: int, **values: Decimal) -> None:
 
 def _events(desk: Desk, type_: str) -> Sequence[dict[str, Any]]:
     return [e.data for e in desk.rows(Event, user_id=desk.user.id) if e.type == type_]
+
+
+# The same with the executor at work.
+
+
+def test_a_push_without_our_id_before_a_lost_answer_counts_once(
+    desk: Desk, fake: FakeBroker
+) -> None:
+    setup = desk.setup("fake")
+    fake.names_fills = False
+    fake.script.append(Does.LOSE_ANSWER)
+    fake.is_mute = True
+
+    setup.alert("buy", wait=False)
+    wait_until(lambda: setup.orders() and setup.order("entry").status == "unknown")
+    [told] = fake.fills(setup.ref)
+    report = BrokerReport(fills=(told,))
+    writer.run(lambda tx: fills.apply(tx, setup.ref, report, source="stream"))
+    assert desk.rows(Fill, account_id=setup.account.id) == []
+    fake.is_mute = False
+    desk.settle()
+
+    assert setup.statuses() == [("entry", "filled")]
+    assert (setup.net(), len(desk.rows(Fill, trader_id=setup.trader.id))) == (1, 1)
+
+
+def test_a_strangers_fill_while_an_order_gets_lost_is_foreign_in_the_end(
+    desk: Desk, fake: FakeBroker
+) -> None:
+    setup = desk.setup("fake")
+    fake.script += [Does.NEVER_ARRIVE] * 2
+    fake.is_mute = True
+
+    setup.alert("buy", wait=False)
+    wait_until(lambda: setup.orders() and setup.order("entry").status == "unknown")
+    stranger = BrokerFill(
+        "s1",
+        None,
+        "B99",
+        contract_of(),
+        Side.BUY,
+        Decimal(3),
+        Decimal(20000),
+        Decimal(0),
+        clock.now(),
+    )
+    report = BrokerReport(fills=(stranger,))
+    writer.run(lambda tx: fills.apply(tx, setup.ref, report, source="stream"))
+    assert desk.rows(Fill, account_id=setup.account.id) == []
+    fake.is_mute = False
+    desk.settle()
+    fills.retry_held_back()
+
+    assert setup.outcome() == ("failed", "order_lost")
+    held = {b.trader_id: b.net_pos for b in desk.rows(Book, account_id=setup.account.id)}
+    assert held == {None: 3}
