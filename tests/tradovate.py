@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -14,6 +15,7 @@ import gevent
 from app.brokers.base import AccountRef
 from app.brokers.logins import LoginRef, StreamState, StreamStatus
 from app.brokers.tradovate.broker import TradovateBroker
+from app.brokers.tradovate.http import Transport
 from app.brokers.tradovate.link import Limits
 from app.domain.trading import BrokerOrder, BrokerReport, OrderStatus
 from tests.simulators.tradovate.control import Simulator
@@ -28,6 +30,7 @@ CREDENTIALS = {
     "device_id": "device",
 }
 LIMITS = Limits(parts_gap_s=0.05, first_pause_s=0.05, shortest_pause_s=0.01)
+TIMEOUTS = (2.0, 2.0)
 _DEADLINE_S = 10.0
 _LOOK_S = 0.005
 _STATUSES = {
@@ -97,6 +100,7 @@ class TradovateDesk:
             live_ws_url=self.simulator.live_ws_url,
             store=self.store,
             limits=LIMITS,
+            new_transport=partial(Transport, timeout=TIMEOUTS),
         )
         self.broker.subscribe(self._hear)
         self.broker.watch(lambda _login, state: self.states.append(state))
@@ -105,7 +109,7 @@ class TradovateDesk:
             self.until(self.is_live)
 
     def stop(self) -> None:
-        self.broker.close(LOGIN.id)
+        self.broker.stop()
 
     def is_live(self) -> bool:
         state = self.broker.state(LOGIN.id)

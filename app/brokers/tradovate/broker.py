@@ -82,7 +82,8 @@ _FAILED_STRATEGY = frozenset({"ExecutionFailed", "NotEnoughLiquidity"})
 
 class TradovateBroker:
     """``store`` keeps credentials and sessions; ``new_budget`` makes one log-in's request budget;
-    ``limits`` are the user streams' (the defaults where it is None); ``application`` is our own id
+    ``limits`` are the user streams' (the defaults where it is None); ``new_transport`` makes the
+    connections to a base URL; ``application`` is our own id
     and secret, for people who sign in on Tradovate's page."""
 
     def __init__(
@@ -95,10 +96,11 @@ class TradovateBroker:
         store: LoginStore,
         new_budget: Callable[[], Budget] = Budget,
         limits: Limits | None = None,
+        new_transport: Callable[[str], Transport] = Transport,
         application: tuple[str, str] | None = None,
     ) -> None:
         self._application = application
-        self._transports = {"demo": Transport(demo_url), LIVE: Transport(live_url)}
+        self._transports = {"demo": new_transport(demo_url), LIVE: new_transport(live_url)}
         self._ws_urls = {"demo": demo_ws_url, LIVE: live_ws_url}
         self._store = store
         self._new_budget = new_budget
@@ -185,6 +187,13 @@ class TradovateBroker:
         known = self._logins.pop(login_id, None)
         if known is not None:
             known.close()
+
+    def stop(self) -> None:
+        """End every stream and every connection."""
+        for login_id in list(self._logins):
+            self.close(login_id)
+        for transport in self._transports.values():
+            transport.close()
 
     def resync(self, login_id: int) -> None:
         """The log-in's accounts have changed: let its stream ask for those that there are now."""
@@ -704,6 +713,9 @@ def _follow_strategy(login: Login, answer: Entity, ticket: OrderTicket) -> int:
     if strategy_id is None:
         raise BrokerUnavailable("Tradovate's answer names no order strategy")
     mirror = login.mirror
+    contract = wire.integer(row.get("contractId")) if isinstance(row, dict) else None
+    if contract is not None:
+        login.contracts.learn(contract, ticket.contract)
     login.changed(mirror.take("orderStrategy", rows(row)))
 
     def has_entry() -> bool:
