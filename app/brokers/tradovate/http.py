@@ -17,7 +17,7 @@ import gevent
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from app.brokers.tradovate.errors import (
@@ -257,14 +257,6 @@ def _cut_off(error: Exception) -> NoAnswer:
     return NoAnswer("The connection to Tradovate broke before its answer")
 
 
-class _Plain(HTTPConnection):
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except (HTTPError, OSError) as e:
-            raise NewConnectionError(self, "no connection") from e
-
-
 class _Encrypted(HTTPSConnection):
     """A failed handshake is a failed connection here: nothing of the request was sent."""
 
@@ -292,7 +284,7 @@ class _FreshOnly:
 
 
 class _PlainPool(_FreshOnly, HTTPConnectionPool):
-    ConnectionCls = _Plain
+    pass
 
 
 class _EncryptedPool(_FreshOnly, HTTPSConnectionPool):

@@ -372,15 +372,22 @@ def test_the_md_token_stays_where_a_renewal_brings_none(
     assert session.md_token() == md_token is not None
 
 
-def test_a_short_lived_token_is_not_renewed_at_every_call(
-    session: Session, simulator: Simulator
+def test_a_short_lived_token_is_renewed_near_its_own_end(
+    session: Session,
+    simulator: Simulator,
+    travel: Callable[[timedelta], AbstractContextManager[Any]],
 ) -> None:
-    simulator.set(token_minutes=5)
+    simulator.set(token_minutes=12)
+    session.token()
 
-    for _ in range(5):
+    with travel(timedelta(minutes=9)):
+        session.call("/account/list")
+        assert count(simulator, RENEWAL_PATH) == 0
+    with travel(timedelta(minutes=11)):
+        session.call("/account/list")
         session.call("/account/list")
 
-    assert count(simulator, RENEWAL_PATH) == 0
+    assert count(simulator, RENEWAL_PATH) == 1
 
 
 def test_a_token_that_another_process_renewed_is_taken_over(
@@ -575,6 +582,20 @@ def test_an_unclear_answer_to_an_order_is_unclear_and_nothing_is_sent_again(
     assert "<" not in failed.value.detail
     assert count(simulator, "order/placeorder") == 1
     assert len(orders_there(simulator)) == is_executed
+
+
+def test_orders_are_not_sent_again_for_the_sake_of_the_session(
+    session: Session, simulator: Simulator
+) -> None:
+    """A read that fails so often is asked again with a renewed token."""
+    body = order(session)
+    simulator.rule("order/placeorder", {"status_after": 503}, times=3)
+
+    for _ in range(3):
+        with pytest.raises(NoAnswer):
+            session.call(PLACE, body=body, purpose=Purpose.EXIT)
+
+    assert len(orders_there(simulator)) == 3
 
 
 def test_an_answer_that_does_not_come_is_unclear(simulator: Simulator, store: MemoryStore) -> None:

@@ -101,10 +101,12 @@ def test_a_name_that_does_not_exist_means_not_sent() -> None:
         transport.send(PLACE, body={})
 
 
-def test_a_failed_handshake_means_not_sent() -> None:
+def test_a_failed_handshake_means_not_sent_and_is_tried_twice() -> None:
     answers = (b"this is not TLS", b"nor this")
-    with answering(*answers, scheme="https") as (transport, _), pytest.raises(NotSent):
+    with answering(*answers, scheme="https") as (transport, there), pytest.raises(NotSent):
         transport.send(PLACE, body={})
+
+    assert there.seen == [1, 1]
 
 
 def test_a_connection_that_breaks_in_use_is_unclear_and_not_tried_again() -> None:
