@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +19,7 @@ from app.models import Fill
 from app.models.base import table
 from app.models.prepared import Prepared
 from app.services import bookkeeping, journal, payloads, rebuild
-from app.services.attribution import MOST_PARTS
+from app.services.attribution import MOST_PARTS, Share
 from app.services.bookkeeping import Owner
 from app.transactions import Tx
 
@@ -31,6 +32,12 @@ _PARTS = Prepared(
     select(_FILLS).where(
         _FILLS.c.account_id == bindparam("account"),
         _FILLS.c.broker_fill_id.in_([bindparam(f"part{n}") for n in range(1, MOST_PARTS + 1)]),
+    )
+)
+_STORED = Prepared(
+    select(_FILLS.c.fee, _FILLS.c.order_id).where(
+        _FILLS.c.account_id == bindparam("account"),
+        _FILLS.c.broker_fill_id == bindparam("fill"),
     )
 )
 _LATER_PART = re.compile(r"~\d$")
@@ -47,6 +54,15 @@ def part_id(fill_id: str, number: int) -> str:
 def whole_id(stored_id: str) -> str:
     """The broker's own id of a stored fill or part."""
     return _LATER_PART.sub("", stored_id)
+
+
+def parts_of(fill: BrokerFill, shares: Sequence[Share]) -> list[BrokerFill]:
+    """The fill as it is stored where it moves several books."""
+    fees = divide(fill.fee, [share.quantity for share in shares])
+    return [
+        replace(fill, fill_id=part_id(fill.fill_id, number), quantity=share.quantity, fee=fee)
+        for number, (share, fee) in enumerate(zip(shares, fees, strict=True), start=1)
+    ]
 
 
 def divide(fee: Decimal, quantities: Sequence[Decimal]) -> list[Decimal]:
@@ -66,9 +82,9 @@ def take_in(tx: Tx, account: AccountRef, known: Sequence[Known]) -> set[int]:
     """Correct what differs; the ids of our orders whose fills are other ones now."""
     touched: set[int] = set()
     for fill, order in known:
-        parts = _parts(tx, account, fill.fill_id)
-        if not parts:
+        if _is_old_news(tx, account, fill, order):
             continue
+        parts = _parts(tx, account, fill.fill_id)
         if fill.is_busted:
             touched |= _undo(tx, account, fill, parts)
             continue
@@ -78,6 +94,17 @@ def take_in(tx: Tx, account: AccountRef, known: Sequence[Known]) -> set[int]:
         if is_news(fill, sum((part["fee"] for part in parts), Decimal(0))):
             _take_fee(tx, account, fill.fee, parts)
     return touched
+
+
+def _is_old_news(
+    tx: Tx, account: AccountRef, fill: BrokerFill, order: Mapping[str, Any] | None
+) -> bool:
+    """What nearly every repeat is."""
+    stored = _STORED.first(tx.conn, {"account": account.id, "fill": fill.fill_id})
+    if stored is None:
+        return True
+    is_ours_now = order is not None and stored.order_id is None
+    return not (fill.is_busted or is_ours_now or is_news(fill, stored.fee))
 
 
 def _parts(tx: Tx, account: AccountRef, fill_id: str) -> list[dict[str, Any]]:

@@ -371,10 +371,8 @@ def _insert(
 ) -> list[Entry]:
     """Store a fill, in parts where it moves several books; nothing if it was stored before."""
     entries: list[Entry] = []
-    fees = corrections.divide(fill.fee, [share.quantity for share in shares])
-    for number, (share, fee) in enumerate(zip(shares, fees, strict=True), start=1):
-        part_id = corrections.part_id(fill.fill_id, number)
-        part = replace(fill, fill_id=part_id, quantity=share.quantity, fee=fee)
+    parts = [fill] if len(shares) == 1 else corrections.parts_of(fill, shares)
+    for share, part in zip(shares, parts, strict=True):
         row = _fill_row(account, order, share.owner, part, source)
         [row["id"]] = reserve_ids(tx.conn, "fills", 1)
         if not _NEW_FILLS.execute(tx.conn, [row]):
@@ -403,7 +401,7 @@ def _fill_row(
         "side": fill.side.value,
         "quantity": fill.quantity,
         "price": fill.price,
-        "fee": fill.fee,
+        "fee": fill.fee.quantize(corrections.FEE_STEP),
         "liquidity": fill.liquidity,
         "source": source,
         "filled_at": fill.at,
