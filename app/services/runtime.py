@@ -15,6 +15,7 @@ from app.brokers.base import AccountRef, Broker
 from app.brokers.delayed import DelayedBroker
 from app.brokers.paper import PaperBroker
 from app.brokers.tradovate.broker import TradovateBroker
+from app.domain.symbols import Listed
 from app.domain.trading import Quote
 from app.extensions import db, dispatcher, lifecycle, ownership, writer
 from app.marketdata.simulated import SimulatedFeed
@@ -52,7 +53,9 @@ def register(app: Flask) -> None:
     )
     paper.subscribe(user_data.take_in)
     registry.register(PAPER, _as_configured(paper, config))
-    user_data.attach(TRADOVATE, _tradovate(config, engine))
+    tradovate = _tradovate(config, engine)
+    user_data.attach(TRADOVATE, tradovate)
+    context.list_with(TRADOVATE, partial(_listed, tradovate))
     reconcile.SETTLING[TRADOVATE] = timedelta(seconds=config.tradovate_settling_s)
     executor.price_with(partial(_simulated, feed))
     signals.wake_with(executor.wake)
@@ -69,6 +72,14 @@ def _tradovate(config: Config, engine: Engine) -> TradovateBroker:
         live_ws_url=config.tradovate_live_ws_url,
         store=logins.Store(engine),
         application=_application(config),
+    )
+
+
+def _listed(broker: TradovateBroker, _account: AccountRef, root: str) -> tuple[Listed, ...]:
+    """The contracts of a root by the broker's own dates, as far as they were read."""
+    return tuple(
+        Listed(each.code, each.expires_on, each.first_notice_on)
+        for each in broker.known_maturities(root)
     )
 
 
