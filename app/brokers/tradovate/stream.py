@@ -36,6 +36,8 @@ _FIRST_SERVER_FAULT = 500
 _FINAL = frozenset({"bad_credentials", "captcha", "no_permission"})
 """Refusals that only a person can do something about."""
 _STOP_S = 2.0
+_GOODBYE_S = 0.4
+"""Time to close a connection; what dials or is stuck is cut short after that."""
 _FAULT = "An error of ours; it is in the log"
 _QUOTAS = {
     "ConnectionQuotaReached": "Tradovate closed the connection: this user has too many",
@@ -163,8 +165,7 @@ class UserStream:
         if driver is None or driver is gevent.getcurrent():
             return
         until = monotonic() + _STOP_S
-        if self._is_in_call:
-            driver.join(self._limits.stop_grace_s)
+        driver.join(self._limits.stop_grace_s if self._is_in_call else _GOODBYE_S)
         driver.kill(timeout=max(0.0, until - monotonic()))
 
     def resync(self) -> None:
@@ -247,7 +248,8 @@ class UserStream:
         if self._state.status is StreamStatus.LIVE:
             self._leave_live()
         pause = self._pause_after(ended)
-        log.warning(
+        log.log(
+            logging.INFO if ended.is_planned else logging.WARNING,
             "user stream ended",
             extra=self._ids | {"reason": ended.reason, "pause_s": round(pause, 2)},
         )
@@ -305,13 +307,15 @@ class UserStream:
         with within(self._limits.syncing_s, late):
             body = self._sync_body()
             link.send(frames.request(frames.SYNC, _SYNC, body=body))
-            reply, held = self._reply_to(_SYNC, link)
+            reply, arrived = self._reply_to(_SYNC, link)
             self._check_sync(reply, is_old_form="users" in body)
-            parts = [reply.data, *self._further_parts(link, held)]
+            further, held = self._further_parts(link, arrived)
+            parts = [reply.data, *further]
             self._look_at(parts, is_old_form="users" in body)
             repaired = self._call(self._on_sync, parts) or 0
             self._deliver(held + link.take(0))
             link.check()
+            self._check_wishes()
         self._is_polling = False
         self._become(StreamStatus.LIVE, epoch=self._state.epoch + 1, repaired=repaired)
 
@@ -331,8 +335,8 @@ class UserStream:
             return
         words = f"({refused.detail})" if refused else f"with {reply.status}"
         reason = f"Tradovate refused to synchronise {words}"
-        if reply.status >= _FIRST_SERVER_FAULT:
-            raise Ended(reason)
+        if reply.status in _NO_ACCESS or reply.status >= _FIRST_SERVER_FAULT:
+            raise Ended(reason)  # neither is about the form
         # There is one try per connection: the other form needs another one.
         self._uses_old_form = not is_old_form
         is_first = not is_old_form and not self._has_tried_old_form
@@ -347,29 +351,33 @@ class UserStream:
             # The server is of 2026 and sends nothing that is not named.
             self._uses_old_form = False
 
-    def _further_parts(self, link: Link, held: list[Message]) -> list[Any]:
-        """What else belongs to the snapshot: a part that comes later is a change like any other."""
+    def _further_parts(self, link: Link, arrived: list[Message]) -> tuple[list[Any], list[Message]]:
+        """What else belongs to the snapshot, and what does not. A part that comes later than this
+        waits for it is a change like any other."""
         parts: list[Any] = []
+        others: list[Message] = []
         until = monotonic() + self._limits.parts_gap_s
-        while (left := until - monotonic()) > 0:
-            for message in link.take(left):
-                if _is_part(message):
-                    parts.append(message.data)
-                    until = monotonic() + self._limits.parts_gap_s
-                else:
-                    held.append(message)
+        while True:
+            found = [message.data for message in arrived if _is_part(message)]
+            others += [message for message in arrived if not _is_part(message)]
+            if found:
+                parts += found
+                until = monotonic() + self._limits.parts_gap_s
+            left = until - monotonic()
+            if left <= 0:
+                return parts, others
+            arrived = link.take(left)
             self._check_wishes()
-        return parts
 
     def _stay(self, link: Link) -> None:
         """Deliver until the connection ends."""
         soft_s, hard_s = self._limits.soft_silence_s, self._limits.hard_silence_s
         quiet_since = monotonic()
         while True:
+            self._check_wishes()
             is_live = self._state.status is StreamStatus.LIVE
             silent_s = monotonic() - max(link.heard_at, quiet_since)
             messages = link.take((soft_s if is_live else hard_s) - silent_s)
-            self._check_wishes()
             if messages:
                 self._deliver(messages)
                 # What we did not listen to meanwhile is no silence of theirs.
@@ -419,7 +427,7 @@ class UserStream:
         others: list[Message] = []
         while True:
             messages = link.take(self._limits.hard_silence_s)
-            self._check_wishes()
+            self._check_stop()
             for place, message in enumerate(messages):
                 if isinstance(message, Reply) and message.id == number:
                     return message, others + messages[place + 1 :]
@@ -445,9 +453,13 @@ class UserStream:
             "Tradovate asks to slow down", wait_s=_seconds(reply.data.get("p-time")), is_block=True
         )
 
-    def _check_wishes(self) -> None:
+    def _check_stop(self) -> None:
         if self._stopping.is_set():
-            raise Ended("Stopped")
+            raise Ended("Stopped", is_planned=True)
+
+    def _check_wishes(self) -> None:
+        """Once the accounts were named, others need another connection."""
+        self._check_stop()
         if self._wants_resync:
             raise Ended("The accounts have changed", is_planned=True)
 
