@@ -486,10 +486,16 @@ class Login:
             self._teller = gevent.spawn(self._tell_all)
 
     def tell_complete(self, touched: Touched) -> None:
-        """One complete report of each of our accounts that the broker shows."""
-        for number, account in sorted(self.refs().items()):
-            if number in self.visible:
-                self._tell(account, self.mirror.complete(number, touched))
+        """One complete report of each of our accounts that the broker shows. What a listener
+        cannot take is told again, and the exception goes on."""
+        try:
+            for number, account in sorted(self.refs().items()):
+                if number in self.visible:
+                    self._tell(account, self.mirror.complete(number, touched))
+        except Exception:
+            self.mirror.untell(touched)
+            self.changed(touched)
+            raise
 
     def _wake(self) -> None:
         for event in self._waiting:

@@ -91,7 +91,9 @@ class _Order:
     client_order_id: str | None = None
     is_examined: bool = False
     """Its commands were asked for, so that one without an id of ours is not ours."""
-    was_told: bool = False
+    is_explained: bool = False
+    told: BrokerOrder | None = None
+    """As it was told last; the same is not told again."""
 
     @property
     def account(self) -> int | None:
@@ -259,7 +261,7 @@ class Mirror:
             yield touched
         finally:
             self._expecting[account] -= 1
-            held = {o for o in self._of_account[account] if not self._orders[o].was_told}
+            held = {o for o in self._of_account[account] if not self._orders[o].is_explained}
             touched.orders |= held
             self._identify(touched)
 
@@ -531,9 +533,11 @@ class Mirror:
         }
 
     def untell(self, touched: Touched) -> None:
-        """What was to be told was not: a flat position is told once more."""
+        """What was to be told was not, so that it is no repetition."""
         for key in touched.positions & self._positions.keys():
             self._positions[key].told = None
+        for order_id in touched.orders & self._orders.keys():
+            self._orders[order_id].told = None
 
     def complete(self, account: int, touched: Touched | None = None) -> BrokerReport:
         """Everything open on the account, and of what is touched also what has ended."""
@@ -732,9 +736,9 @@ class Mirror:
                 relatives = self._relatives(order) - touched.orders
                 touched.orders |= relatives
                 waiting |= relatives
-            if is_new or (not order.was_told and self._is_explained(order)):
+            if is_new or (not order.is_explained and self._is_explained(order)):
                 touched.fills |= order.fills.keys()
-                order.was_told = self._is_explained(order)
+                order.is_explained = self._is_explained(order)
 
     def _relatives(self, order: _Order) -> set[int]:
         of_strategy = self._of_strategy.get(order.strategy_id or 0, set())
@@ -876,11 +880,18 @@ class Mirror:
             self._told_position(key) for key in sorted(touched.positions) if key[0] == account
         )
         return BrokerReport(
-            orders=tuple(filter(None, map(self.order, ids))),
+            orders=tuple(filter(None, map(self._told_order, ids))),
             fills=tuple(sorted(filter(None, fills), key=_order_of_time)),
             positions=tuple(filter(None, positions)),
             balance=self.balance(account) if account in touched.balances else None,
         )
+
+    def _told_order(self, order_id: int) -> BrokerOrder | None:
+        known = self.order(order_id)
+        if known == self._orders[order_id].told:
+            return None
+        self._orders[order_id].told = known
+        return known
 
     def _told_position(self, key: tuple[int, int]) -> BrokerPosition | None:
         position = self._position(key)
