@@ -42,7 +42,6 @@ from app.brokers.tradovate.signing import (
     ME_PATH,
     OAUTH_PATH,
     RENEWAL_PATH,
-    exchange_code,
     identity,
     instant,
     is_password_login,
@@ -55,8 +54,6 @@ from app.brokers.tradovate.signing import (
 from app.domain.errors import BrokerError, BrokerRateLimited, BrokerRefused, BrokerUnavailable
 
 log = logging.getLogger(__name__)
-
-__all__ = ["Session", "exchange_code", "refresh_grant", "sign_in"]
 
 _LEAD = timedelta(minutes=15)
 _LEAD_SHARE = 6

@@ -33,7 +33,8 @@ from app.brokers.tradovate.errors import (
     SessionLost,
 )
 from app.brokers.tradovate.http import Transport
-from app.brokers.tradovate.session import Session, exchange_code, refresh_grant, sign_in
+from app.brokers.tradovate.session import Session
+from app.brokers.tradovate.signing import exchange_code, refresh_grant, sign_in
 from app.domain.errors import BrokerRateLimited, BrokerRefused, BrokerUnavailable
 from tests.simulators.tradovate.control import Simulator, running
 
