@@ -45,7 +45,6 @@ class Config:
     tradovate_live_url: str = "https://live.tradovateapi.com/v1"
     tradovate_demo_ws_url: str = "wss://demo.tradovateapi.com/v1/websocket"
     tradovate_live_ws_url: str = "wss://live.tradovateapi.com/v1/websocket"
-    tradovate_md_ws_url: str = "wss://md.tradovateapi.com/v1/websocket"
     tradovate_oauth_url: str = "https://trader.tradovate.com/oauth"
     tradovate_client_id: str | None = None
     """Our own application at the broker; without it only log-ins with a key of their own work."""
@@ -121,7 +120,6 @@ _TRADOVATE_URLS = {
     "TRADOVATE_LIVE_URL": ("https", "http"),
     "TRADOVATE_DEMO_WS_URL": ("wss", "ws"),
     "TRADOVATE_LIVE_WS_URL": ("wss", "ws"),
-    "TRADOVATE_MD_WS_URL": ("wss", "ws"),
     "TRADOVATE_OAUTH_URL": ("https", "http"),
 }
 _LOOPBACK = re.compile(r"(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d+)?(/|$)")
