@@ -39,5 +39,5 @@ bench: .venv/dev ## Measure against raw floors; B=name runs one
 	@$(BIN)/python -m benchmarks $(B)
 
 N ?= 30
-faults: .venv/dev ## Kill the process N times at each step of the pipeline and count what is lost or doubled
-	@$(BIN)/python -m tests.faults --kills $(N)
+faults: .venv/dev ## Kill the process N times at each step of the pipeline and count what is lost or doubled (BROKER=tradovate: at the simulator)
+	@$(BIN)/python -m tests.faults --kills $(N) $(if $(BROKER),--$(BROKER))

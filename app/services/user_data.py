@@ -12,7 +12,7 @@ from typing import Any
 import gevent
 from sqlalchemy import exists, select
 
-from app import clock
+from app import clock, faults
 from app.brokers import registry
 from app.brokers.base import AccountRef
 from app.brokers.logins import BudgetState, LoginBroker, LoginRef, StreamState, StreamStatus
@@ -22,6 +22,7 @@ from app.extensions import db, ownership, writer
 from app.models import Account, BrokerLogin
 from app.services import fills, journal, live, logins, payloads, stream_states
 from app.services.executor import executor
+from app.services.live_push import pusher
 from app.services.owned import get, owned
 from app.transactions import Tx
 
@@ -87,11 +88,13 @@ def take_in(account: AccountRef, report: BrokerReport, source: str = "stream") -
         fills.apply(tx, account, report, source=source)
         live.apply(tx, account, report)
 
+    faults.point("told")
     try:
         writer.run(work)
     except Unavailable:
-        streams.note_missed(account)
+        pass
         raise
+    faults.point("taken in")
     executor.notify(account.id)
     streams.check(account, report)
     if live.is_holding_back(account.id):
@@ -267,6 +270,7 @@ class Streams:
         self._missed.clear()
         self._looking.clear()
         live.clear()
+        pusher.clear()
 
     def start(self) -> None:
         self._is_running = True

@@ -10,12 +10,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from tests import services
-from tests.faults.proof import Counts, count, figures, misplaced
+from tests.faults import proof
+from tests.faults.proof import Counts
+from tests.faults.tradovate import proof as tradovate_proof
+from tests.faults.tradovate.world import TradovateWorld
 from tests.faults.world import World, private_postgres
 from tests.servers import ROOT
 
@@ -38,6 +44,27 @@ ROUND = 15
 __all__ = ["gevent_first"]
 
 
+@dataclass(frozen=True)
+class Suite:
+    """A kind of world and what is asked of it; ``name`` is put before the database's."""
+
+    name: str
+    world: type[Any]
+    rest: Callable[[Any], Counts]
+    count: Callable[[Any], Counts]
+    figures: Callable[[Any], dict[str, int]]
+
+
+PAPER = Suite("", World, proof.rest, proof.count, proof.figures)
+TRADOVATE = Suite(
+    "Tradovate on ",
+    TradovateWorld,
+    tradovate_proof.rest,
+    tradovate_proof.count,
+    tradovate_proof.figures,
+)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--kills", type=int, default=30)
@@ -45,53 +72,54 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--keep", type=Path, help="leave the data in this folder")
     parser.add_argument("--postgres", action="store_true", help="on PostgreSQL")
+    parser.add_argument("--tradovate", action="store_true", help="at a simulated Tradovate")
     options = parser.parse_args()
+    suite = TRADOVATE if options.tradovate else PAPER
     with tempfile.TemporaryDirectory(prefix="just-trades-faults-") as temporary:
         folder = options.keep or Path(temporary)
         if not options.postgres:
-            return _report(options, World(folder, seed=options.seed))
+            return _report(options, suite, suite.world(folder, seed=options.seed))
         server = services.running_postgres()
         if server is None:
             sys.stderr.write(f"PostgreSQL: {services.missing('POSTGRES')}\n")
             return 2
         with private_postgres(server, f"jt_faults_{uuid4().hex[:8]}") as url:
-            return _report(options, World(folder, seed=options.seed, database_url=url))
+            world = suite.world(folder, seed=options.seed, database_url=url)
+            return _report(options, suite, world)
 
 
-def _report(options: argparse.Namespace, world: World) -> int:
+def _report(options: argparse.Namespace, suite: Suite, world: Any) -> int:
     began = time.monotonic()
     try:
-        counts, happened = run(world, options.kills, began + options.seconds)
+        counts, happened = run(suite, world, options.kills, began + options.seconds)
     finally:
         world.close()
-    database = "PostgreSQL" if options.postgres else "SQLite"
+    name = suite.name + ("PostgreSQL" if options.postgres else "SQLite")
     text = _table(counts, happened, world.kills)
     seconds = time.monotonic() - began
-    sys.stdout.write(f"{text}\n{database}, seed {options.seed}, {seconds:.0f} s\n")
+    sys.stdout.write(f"{text}\n{name}, seed {options.seed}, {seconds:.0f} s\n")
     if options.kills >= _LONG:
-        _write(text, database, seconds)
+        _write(text, name, seconds)
     return 1 if any(counts.values()) else 0
 
 
-def run(world: World, kills: int, deadline: float) -> tuple[Counts, dict[str, int]]:
+def run(suite: Suite, world: Any, kills: int, deadline: float) -> tuple[Counts, dict[str, int]]:
     """Kill so often, or until the deadline; everything that was counted, summed up."""
     world.set_up()
     world.end()
-    wrong = 0
+    at_rest: Counter[str] = Counter()
     counts: Counts = {}
     while sum(world.kills.values()) < kills and time.monotonic() < deadline:
         left = kills - sum(world.kills.values())
         for _ in range(min(ROUND, left)):
             if time.monotonic() < deadline:
                 world.cycle()
-        world.settle()
-        wrong += misplaced(world)
-        world.finish()
-        counts = count(world)
-        found = {name: number for name, number in counts.items() if number}
+        at_rest.update(suite.rest(world))
+        counts = suite.count(world)
+        found = {name: number for name, number in {**counts, **at_rest}.items() if number}
         sys.stdout.write(f"{sum(world.kills.values())} kills: {found or 'nothing wrong'}\n")
         sys.stdout.flush()
-    return {**counts, "positions other than the last alert wants": wrong}, figures(world)
+    return {**counts, **at_rest}, suite.figures(world)
 
 
 def _table(counts: Counts, happened: dict[str, int], kills: Counter[str]) -> str:
@@ -104,13 +132,13 @@ def _table(counts: Counts, happened: dict[str, int], kills: Counter[str]) -> str
     return "\n".join(lines) + "\n"
 
 
-def _write(text: str, database: str, seconds: float) -> None:
-    """Put the result into the report, in place of the last one on this database."""
+def _write(text: str, section: str, seconds: float) -> None:
+    """Put the result into the report, in place of the last one of this name."""
     known = REPORT.read_text() if REPORT.exists() else ""
     sections = dict(part.split("\n", 1) for part in known.split("\n## ")[1:])
     day = datetime.now(UTC).date().isoformat()
     when = f"{day}, commit {_commit()}, {seconds:.0f} s on {os.cpu_count()} cores."
-    sections[database] = f"\n{when}\n\n{text}"
+    sections[section] = f"\n{when}\n\n{text}"
     parts = [f"## {name}\n{sections[name].rstrip()}\n" for name in sorted(sections, reverse=True)]
     REPORT.write_text(_INTRODUCTION + "\n" + "\n".join(parts))
 

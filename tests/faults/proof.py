@@ -61,10 +61,31 @@ def _given_up(world: World) -> set[tuple[int, int]]:
     return {pair for pair, reason in last.items() if reason in ("entry_deadline", "order_lost")}
 
 
+def rest(world: World) -> Counts:
+    """Let everything come to rest, look while positions are still held, and stop."""
+    world.settle()
+    wrong = misplaced(world)
+    world.finish()
+    return {"positions other than the last alert wants": wrong}
+
+
 def count(world: World) -> Counts:
     """Counts over the whole history of a world that has been stopped and is flat."""
     with world.engine.connect() as connection:
-        rows = _Rows(connection)
+        rows = Rows(connection)
+    return {
+        **of_alerts(world, rows),
+        "orders at the exchange that nobody sent": _unknown_orders(rows),
+        "orders that the exchange knows differently": _different_orders(rows),
+        "fills that the exchange knows differently": _different_fills(rows),
+        "positions that differ from the exchange": _different_positions(rows),
+        **of_books(rows),
+        "ledgers that do not add up": _unbalanced(rows),
+        **of_events(world, rows),
+    }
+
+
+def of_alerts(world: World, rows: Rows) -> Counts:
     traders = {s.id: len(s.accounts) for s in world.strategies}
     return {
         "alerts answered 2xx and not stored": _not_stored(world.alerts, rows),
@@ -84,14 +105,19 @@ def count(world: World) -> Counts:
         ),
         "executions with more than one filled entry": _entered_twice(rows),
         "client order ids used twice": _repeats(o.client_order_id for o in rows.orders),
-        "orders at the exchange that nobody sent": _unknown_orders(rows),
-        "orders that the exchange knows differently": _different_orders(rows),
-        "fills that the exchange knows differently": _different_fills(rows),
-        "positions that differ from the exchange": _different_positions(rows),
+    }
+
+
+def of_books(rows: Rows) -> Counts:
+    return {
         "books that differ from their fills": _different_books(rows),
         "books whose trades do not add up": _different_trades(rows),
         "orders open on a flat book": _left_open(rows),
-        "ledgers that do not add up": _unbalanced(rows),
+    }
+
+
+def of_events(world: World, rows: Rows) -> Counts:
+    return {
         "holes and repeats in the sequence of events": _gaps(rows),
         "events never handed out": sum(e.published_at is None for e in rows.events),
         **of_client(world.listener, len(rows.events)),
@@ -108,7 +134,7 @@ def of_client(listener: Listener, total: int) -> Counts:
 def figures(world: World) -> dict[str, int]:
     """How much there was to lose."""
     with world.engine.connect() as connection:
-        rows = _Rows(connection)
+        rows = Rows(connection)
     ends = Counter(f"{e.status} {e.reason or ''}".strip() for e in rows.executions)
     return {
         "kills": sum(world.kills.values()),
@@ -128,7 +154,7 @@ def figures(world: World) -> dict[str, int]:
     }
 
 
-class _Rows:
+class Rows:
     def __init__(self, connection: Connection) -> None:
         def every(model: type) -> Any:
             statement: Select[Any] = select(table(model)).order_by(table(model).c.id)
@@ -148,7 +174,7 @@ class _Rows:
         self.paper_ledger = every(PaperLedgerRow)
 
 
-def _not_stored(alerts: list[Alert], rows: _Rows) -> int:
+def _not_stored(alerts: list[Alert], rows: Rows) -> int:
     bodies = {row.id: row.raw_body for row in rows.signals}
     accepted = {row.raw_body for row in rows.signals if row.status == "accepted"}
     lost = 0
@@ -159,7 +185,7 @@ def _not_stored(alerts: list[Alert], rows: _Rows) -> int:
     return lost
 
 
-def _without_executions(rows: _Rows, traders: dict[int, int]) -> int:
+def _without_executions(rows: Rows, traders: dict[int, int]) -> int:
     made = Counter(e.signal_id for e in rows.executions)
     return sum(
         made[row.id] != traders[row.strategy_id] * len(row.parsed)
@@ -168,15 +194,15 @@ def _without_executions(rows: _Rows, traders: dict[int, int]) -> int:
     )
 
 
-def _accepted_twice(rows: _Rows) -> int:
+def _accepted_twice(rows: Rows) -> int:
     return _repeats(row.raw_body for row in rows.signals if row.status == "accepted")
 
 
-def _entered_twice(rows: _Rows) -> int:
+def _entered_twice(rows: Rows) -> int:
     return _repeats(o.execution_id for o in rows.orders if o.role == "entry" and o.filled_quantity)
 
 
-def _given_up_early(rows: _Rows) -> int:
+def _given_up_early(rows: Rows) -> int:
     """An entry that was proven not to exist is sent again once."""
     lost = Counter(
         o.execution_id for o in rows.orders if o.role == "entry" and o.status == "not_found"
@@ -184,12 +210,12 @@ def _given_up_early(rows: _Rows) -> int:
     return sum(e.reason == "order_lost" and lost[e.id] < 2 for e in rows.executions)
 
 
-def _unknown_orders(rows: _Rows) -> int:
+def _unknown_orders(rows: Rows) -> int:
     ours = {(o.account_id, o.client_order_id) for o in rows.orders}
     return sum((p.account_id, p.client_order_id) not in ours for p in rows.paper_orders)
 
 
-def _different_orders(rows: _Rows) -> int:
+def _different_orders(rows: Rows) -> int:
     theirs = {(p.account_id, p.client_order_id): p for p in rows.paper_orders}
     different = 0
     for order in rows.orders:
@@ -202,7 +228,7 @@ def _different_orders(rows: _Rows) -> int:
     return different
 
 
-def _different_fills(rows: _Rows) -> int:
+def _different_fills(rows: Rows) -> int:
     ours = Counter(
         (f.account_id, f.broker_fill_id, f.contract, f.side, f.quantity, f.price, f.fee)
         for f in rows.fills
@@ -214,7 +240,7 @@ def _different_fills(rows: _Rows) -> int:
     return ((ours - theirs) + (theirs - ours)).total()
 
 
-def _different_positions(rows: _Rows) -> int:
+def _different_positions(rows: Rows) -> int:
     net: dict[tuple[int, str], Decimal] = defaultdict(Decimal)
     for book in rows.books:
         net[book.account_id, book.contract] += book.net_pos
@@ -223,32 +249,38 @@ def _different_positions(rows: _Rows) -> int:
     return sum(bool(difference) for difference in net.values())
 
 
-def _different_books(rows: _Rows) -> int:
-    net: dict[tuple[int | None, str], Decimal] = defaultdict(Decimal)
+def _different_books(rows: Rows) -> int:
+    net: dict[_Key, Decimal] = defaultdict(Decimal)
     for fill in rows.fills:
-        signed = fill.quantity if fill.side == "buy" else -fill.quantity
-        net[fill.trader_id, fill.contract] += signed
+        net[_key(fill)] += fill.quantity if fill.side == "buy" else -fill.quantity
     for book in rows.books:
-        net[book.trader_id, book.contract] -= book.net_pos
+        net[_key(book)] -= book.net_pos
     return sum(bool(difference) for difference in net.values())
 
 
-def _different_trades(rows: _Rows) -> int:
+def _different_trades(rows: Rows) -> int:
     """Realised of a book = what its closed trades and its open trip made, and what a replay of
     its fills makes."""
-    net: dict[tuple[int | None, str], Decimal] = defaultdict(Decimal)
+    net: dict[_Key, Decimal] = defaultdict(Decimal)
     for trade in rows.trades:
-        net[trade.trader_id, trade.contract] += trade.net
-    fills: dict[tuple[int | None, str], list[Any]] = defaultdict(list)
+        net[_key(trade)] += trade.net
+    fills: dict[_Key, list[Any]] = defaultdict(list)
     for fill in rows.fills:
-        fills[fill.trader_id, fill.contract].append(fill)
+        fills[_key(fill)].append(fill)
     different = 0
     for book in rows.books:
-        key = (book.trader_id, book.contract)
         trip = books.Trip.from_json(book.trip) if book.trip else None
-        realized = net[key] + (trip.gross - trip.fees if trip else ZERO)
-        different += realized != book.realized or _replayed(fills[key]) != book.realized
+        realized = net[_key(book)] + (trip.gross - trip.fees if trip else ZERO)
+        different += realized != book.realized or _replayed(fills[_key(book)]) != book.realized
     return different
+
+
+_Key = tuple[int, int | None, str]
+
+
+def _key(row: Any) -> _Key:
+    """Of a book: what no trader holds is apart by its account."""
+    return row.account_id, row.trader_id, row.contract
 
 
 def _replayed(fills: list[Any]) -> Decimal:
@@ -263,13 +295,13 @@ def _replayed(fills: list[Any]) -> Decimal:
     return cash
 
 
-def _left_open(rows: _Rows) -> int:
-    held = {(b.trader_id, b.contract) for b in rows.books if b.net_pos}
+def _left_open(rows: Rows) -> int:
+    held = {_key(book) for book in rows.books if book.net_pos}
     ended = ("filled", "cancelled", "expired", "rejected", "not_found", "skipped")
-    return sum(o.status not in ended and (o.trader_id, o.contract) not in held for o in rows.orders)
+    return sum(o.status not in ended and _key(o) not in held for o in rows.orders)
 
 
-def _unbalanced(rows: _Rows) -> int:
+def _unbalanced(rows: Rows) -> int:
     available: dict[int, Decimal] = defaultdict(Decimal)
     reserved: dict[int, Decimal] = defaultdict(Decimal)
     wrong = 0
@@ -284,7 +316,7 @@ def _unbalanced(rows: _Rows) -> int:
     return wrong
 
 
-def _gaps(rows: _Rows) -> int:
+def _gaps(rows: Rows) -> int:
     seen: dict[int, int] = defaultdict(int)
     wrong = 0
     for event in sorted(rows.events, key=lambda e: (e.user_id, e.seq)):

@@ -46,6 +46,8 @@ POINTS = (
     "outcome stored",
     "reconcile asked",
     "reconciled",
+    "told",
+    "taken in",
     "paper tells",
     "paper told",
     "dispatch",
@@ -186,12 +188,20 @@ class Listener:
 class World:
     """``database_url`` None: SQLite in ``folder``. What happened is in ``alerts``, ``kills``."""
 
+    points: tuple[str, ...] = POINTS
+    linger_s: tuple[float, float] = (0.4, 0.4)
+    """How long to let it live, at least and at most, after the last alert was answered."""
+    pause_s: float = 0.0
+    """Between two alerts of a strategy."""
+
     def __init__(self, folder: Path, *, seed: int, database_url: str | None = None) -> None:
         self.folder = folder
         self.url = database_url or f"sqlite:///{folder / 'just_trades.db'}"
         self.random = random.Random(seed)
         self.listener = Listener()
-        self.strategies = _strategies()
+        self.strategies = self.make_strategies()
+        self.settings: dict[str, str] = {}
+        """Of every start, beside where the data is."""
         self.alerts: list[Alert] = []
         self.kills: Counter[str] = Counter()
         self.log_path = folder / "process.log"
@@ -214,7 +224,8 @@ class World:
         """False: it died before it served."""
         assert self._process is None
         settings = {"DATABASE_URL": self.url, "LOG_LEVEL": "info", "LOG_FORMAT": "json"}
-        self._process = launch(self.folder, self.log_path, **settings, **variables)
+        settings |= {**self.settings, **variables}
+        self._process = launch(self.folder, self.log_path, **settings)
         if kill_after_s is not None:
             gevent.spawn_later(kill_after_s, self._process.kill)
         assert self._process.stdout is not None
@@ -267,16 +278,23 @@ class World:
     # The people
 
     def set_up(self) -> None:
-        """One user with three accounts and all strategies; the process is left running."""
+        """One user with accounts and all strategies; the process is left running."""
         self.start()
         person = {"username": "ann", "email": "ann@example.com", "password": _PASSWORD}
         made = self.call("POST", "/api/auth/register/", person)
         self._session.headers["X-CSRFToken"] = made["csrf_token"]
         wanted = {"name": "faults", "scopes": ["read", "trade"]}
         self._key = self.call("POST", "/api/auth/api-keys/", wanted)["key"]
-        accounts = [self._add_account(f"Paper {number}") for number in range(3)]
+        accounts = self.add_accounts()
         for strategy in self.strategies:
             self._add_strategy(strategy, accounts)
+
+    def make_strategies(self) -> list[Strategy]:
+        return _strategies()
+
+    def add_accounts(self) -> list[int]:
+        """The ids of the accounts that the strategies name by their place."""
+        return [self._add_account(f"Paper {number}") for number in range(3)]
 
     def _add_account(self, name: str) -> int:
         wanted = {"name": name, "broker": "paper", "starting_balance": "1000000"}
@@ -308,6 +326,12 @@ class World:
 
     def make_alert(self, strategy: Strategy, action: str) -> Alert:
         self._number += 1
+        alert = Alert(strategy, action, json.dumps(self.body(strategy, action)).encode())
+        self.alerts.append(alert)
+        return alert
+
+    def body(self, strategy: Strategy, action: str) -> dict[str, Any]:
+        """What the next alert says; no two are alike."""
         body: dict[str, Any] = {
             "action": "buy" if action == "close" and strategy.states_position else action,
             "ticker": strategy.symbol,
@@ -317,9 +341,7 @@ class World:
             wanted = {"buy": "long", "sell": "short", "close": "flat"}[action]
             size = "0" if wanted == "flat" else "1"
             body |= {"market_position": wanted, "market_position_size": size}
-        alert = Alert(strategy, action, json.dumps(body).encode())
-        self.alerts.append(alert)
-        return alert
+        return body
 
     def deliver(self, alert: Alert) -> bool:
         """Send until there is a good answer; False: the process is gone."""
@@ -356,6 +378,7 @@ class World:
             if alert.strategy is strategy and not self.deliver(alert):
                 return
         for _ in range(each):
+            gevent.sleep(self.random.uniform(0, self.pause_s))
             action = self.random.choice(("buy", "sell", "buy", "sell", "close"))
             if not self.is_alive or not self.deliver(self.make_alert(strategy, action)):
                 return
@@ -364,14 +387,18 @@ class World:
 
     def cycle(self, *, each: int = 4) -> None:
         """One life of the process, ended at a chosen point or at a chosen moment."""
-        point = self.random.choice((*POINTS, "moment"))
+        point = self.random.choice((*self.points, "moment"))
         if point == "moment":
             # With a slow broker, orders are more often on their way at that moment.
             settings = {"PAPER_LATENCY_MS": self.random.choice(("0", "20", "100"))}
             self.die(settings, each, kill_after_s=self.random.uniform(0.5, 2.5))
             return
+        self.die(self.at_point(point), each)
+
+    def at_point(self, point: str) -> dict[str, str]:
+        """The setting to die at some passing of that point."""
         passing = self.random.randint(1, RARE.get(point, self.random.choice((2, 10, 40))))
-        self.die({"FAULT_POINT": f"{point}:{passing}"}, each)
+        return {"FAULT_POINT": f"{point}:{passing}"}
 
     def die(self, settings: dict[str, str], each: int, kill_after_s: float | None = None) -> None:
         """Start, send ``each`` alerts per strategy, and note how it ended. What does not die by
@@ -381,7 +408,8 @@ class World:
             senders = [gevent.spawn(self.listen), *self.senders(each)]
             with_timeout(lambda: not self.is_alive or all(s.dead for s in senders), 20)
             gevent.joinall(senders[1:], timeout=5)
-            with_timeout(lambda: not self.is_alive, 0.4 if kill_after_s is None else kill_after_s)
+            linger_s = self.random.uniform(*self.linger_s)
+            with_timeout(lambda: not self.is_alive, kill_after_s or linger_s)
             gevent.killall([sender for sender in senders if not sender.dead])
         died = not self.is_alive
         status = self.end()
@@ -389,8 +417,11 @@ class World:
         for sender in senders:
             if isinstance(sender.exception, AssertionError):
                 raise sender.exception
-        point = settings.get("FAULT_POINT", "").partition(":")[0]
-        self.kills[point if point and died else "moment"] += 1
+        self.kills[self.ended_at(settings) if died else "moment"] += 1
+
+    def ended_at(self, settings: dict[str, str]) -> str:
+        """Where a process with these settings was when it died before we ended it."""
+        return settings.get("FAULT_POINT", "").partition(":")[0] or "moment"
 
     def settle(self) -> None:
         """Start undisturbed, deliver what has no answer, and wait until nothing is under way."""
