@@ -80,11 +80,15 @@ def _ask(tx: Tx, account_id: int, trader_id: int | None) -> Ask:
     if orders:
         roles = tuple(OrderRole(o.role) for o in orders)
         steps.append(CancelOrders(tuple(o.client_order_id for o in orders), roles))
-    for book in books:
-        side = Side.SELL if book.net_pos > 0 else Side.BUY
-        steps.append(Close(book.contract, side, abs(book.net_pos), is_whole=True))
-    if books:
-        steps.append(AwaitFlat(tuple(b.contract for b in books)))
+    held: dict[str, Decimal] = {}
+    for book in books:  # without a trader, several recorders may share a contract
+        held[book.contract] = held.get(book.contract, Decimal(0)) + book.net_pos
+    for contract, net_pos in held.items():
+        side = Side.SELL if net_pos > 0 else Side.BUY
+        if net_pos:
+            steps.append(Close(contract, side, abs(net_pos), is_whole=True))
+    if held:
+        steps.append(AwaitFlat(tuple(held)))
         journal.write(
             tx,
             subject.account.user_id,

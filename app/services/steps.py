@@ -477,10 +477,10 @@ class _Held:
 def _held(tx: Tx, run: Run, contract: str) -> _Held:
     rows = _IN_CONTRACT.rows(tx.conn, {"account": run.account.id, "contract": contract})
     whole = sum((row.net_pos for row in rows), Decimal(0))
-    for row in rows:
-        if row.trader_id == run.subject.trader_id:
-            return _Held(row.net_pos, row.avg_price, whole)
-    return _Held(of_account=whole)
+    mine = [row for row in rows if row.trader_id == run.subject.trader_id]
+    # A trader has one book in a contract; what was traded without one may be in several.
+    net_pos = sum((row.net_pos for row in mine), Decimal(0))
+    return _Held(net_pos, mine[0].avg_price if len(mine) == 1 else None, whole)
 
 
 def _reduced_by(side: Side) -> PositionSide:
