@@ -82,13 +82,18 @@ class TradovateDesk:
 
     def __post_init__(self) -> None:
         self.simulator.reset()
-        row = self.simulator.add_account(cash="10000")
-        self.number = int(row["id"])
-        self.account = AccountRef(1, 1, "tradovate", "demo", str(self.number), LOGIN.id)
-        self.store.refs = (self.account,)
         self._known: dict[str, BrokerOrder] = {}
         self._fills: set[str] = set()
         self.quote("20000", "20000.25")
+        self.use(self.simulator.add_account(cash="10000"), has_stream=self.has_stream)
+
+    def use(self, row: Mapping[str, Any], *, has_stream: bool) -> None:
+        """Trade on this account, with a session of its own."""
+        self.has_stream = has_stream
+        self.number = int(row["id"])
+        self.account = AccountRef(1, 1, "tradovate", "demo", str(self.number), LOGIN.id)
+        self.store.refs = (self.account,)
+        self.store.tokens.clear()
         self.start()
 
     def start(self) -> None:

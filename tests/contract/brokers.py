@@ -17,7 +17,8 @@ from app.extensions import writer
 from app.models import Account
 from tests import factories
 from tests.simulators.tradovate.control import Simulator
-from tests.tradovate import CONTRACT, TradovateDesk
+from tests.tradovate import CONTRACT as CONTRACT
+from tests.tradovate import TradovateDesk
 
 
 class Rig(Protocol):

@@ -45,6 +45,8 @@ _FEES = (
     "orderRoutingFee",
 )
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
+_MOST_EARLY = 1000
+"""Reports of so many commands are kept until the command comes; it does within moments."""
 _CLOCK_SKEW = timedelta(seconds=2)
 """How far the broker's clock may be behind ours when an order is matched by its time."""
 
@@ -297,6 +299,16 @@ class Mirror:
             self._of_account[order.account or 0].discard(order_id)
             self._contract_claims.pop(order_id, None)
             self._children.pop(order_id, None)
+            self._forget_link(order)
+
+    def _forget_link(self, order: _Order) -> None:
+        strategy_id = order.strategy_id or 0
+        left = self._of_strategy.get(strategy_id, set()) - {order.id}
+        if left:
+            self._of_strategy[strategy_id] = left
+        else:
+            self._of_strategy.pop(strategy_id, None)
+            self._strategies.pop(strategy_id, None)
 
     # What is known
 
@@ -618,6 +630,8 @@ class Mirror:
             return
         order_id = self._order_of_command.get(command_id)
         if order_id is None:
+            if len(self._early_reports) >= _MOST_EARLY:
+                self._early_reports.clear()
             self._early_reports[command_id][row["id"]] = row
             return
         reports = self._order(order_id).reports

@@ -607,6 +607,46 @@ def test_flattening_that_cannot_be_shown_is_no_success(
         streamless.broker.flatten(streamless.account)
 
 
+# Other servers and other keys.
+
+
+def test_a_server_of_2024_is_traded_on_all_the_same() -> None:
+    with running(shapes="2024") as simulator:
+        desk = TradovateDesk(simulator)
+        try:
+            report = _place(desk, _market(stop_loss=LegTicket("e-sl", offset=Decimal(10))), "e")
+            cancelled = desk.broker.cancel_order(desk.account, "e-sl")
+        finally:
+            desk.stop()
+
+    assert _of(report, "e").status is OrderStatus.FILLED
+    assert _of(cancelled, "e-sl").status is OrderStatus.CANCELLED
+
+
+@pytest.mark.parametrize("has_stream", [True, False])
+def test_a_key_that_may_not_see_commands_can_trade(
+    simulator: Simulator, has_stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = TradovateDesk(simulator, has_stream=False)
+    desk.stop()
+    simulator.add_user("half", permissions={"*": "full", "commands": "none"})
+    row = simulator.add_account("half", cash="10000")
+    monkeypatch.setitem(CREDENTIALS, "username", "half")
+    desk.use(row, has_stream=has_stream)
+    try:
+        report = _place(desk, _market(), "mine")
+        simulator.rule(PLACE, "drop_after")
+        with pytest.raises(BrokerUnavailable):
+            _place(desk, _limit("19000"), "lost")
+        found = _find(desk, "lost")
+    finally:
+        desk.stop()
+
+    assert _of(report, "mine").status is OrderStatus.FILLED
+    assert found is not None
+    assert found.status is OrderStatus.WORKING
+
+
 # The contract library.
 
 
