@@ -24,6 +24,13 @@ class Pusher:
     def __init__(self) -> None:
         self._send: Send = lambda _room, _event, _data: None
         self._waiting: dict[int, dict[tuple[str, str], dict[str, Any]]] = {}
+        self._talking: dict[int, gevent.Greenlet] = {}
+
+    def clear(self) -> None:
+        """Forget what waits: a new app begins."""
+        gevent.killall(list(self._talking.values()))
+        self._talking.clear()
+        self._waiting.clear()
 
     def send_with(self, send: Send) -> None:
         self._send = send
@@ -35,7 +42,7 @@ class Pusher:
             waiting[event, key] = data
             return
         self._waiting[account_id] = {(event, key): data}
-        gevent.spawn(self._say, account_id)
+        self._talking[account_id] = gevent.spawn(self._say, account_id)
 
     def _say(self, account_id: int) -> None:
         """Send what waits, one message after the other, until none came in the last gap."""
@@ -43,7 +50,7 @@ class Pusher:
             event, data = _next(self._waiting[account_id])
             self._send_safely(account_id, event, {"account_id": account_id, **data})
             gevent.sleep(GAP_S)
-        del self._waiting[account_id]
+        del self._waiting[account_id], self._talking[account_id]
 
     def _send_safely(self, account_id: int, event: str, data: Any) -> None:
         try:

@@ -92,7 +92,7 @@ def take_in(account: AccountRef, report: BrokerReport, source: str = "stream") -
     try:
         writer.run(work)
     except Unavailable:
-        pass
+        streams.note_missed(account)
         raise
     faults.point("taken in")
     executor.notify(account.id)

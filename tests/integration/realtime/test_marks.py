@@ -133,6 +133,19 @@ def test_contract_without_a_price_is_left_as_it_is(app: APIFlask, desk: Desk) ->
     assert only(app, RecordedPosition).last_price == Decimal(5000)
 
 
+@ONLY_SQLITE
+def test_position_at_a_broker_keeps_its_last_known_price(app: APIFlask, desk: Desk) -> None:
+    user = factories.user()
+    fill(factories.account(user, broker="tradovate"), "MESZ6", Side.BUY, "1", "5000")
+    desk.looking = [user.id]
+
+    desk.at(MESZ6=("1", "2"))
+    desk.marks.store()
+
+    assert desk.sent == []
+    assert only(app, RecordedPosition).last_price == Decimal(5000)
+
+
 def test_worst_and_best_since_the_last_write_are_kept(app: APIFlask, desk: Desk) -> None:
     user = factories.user()
     account = factories.account(user)

@@ -14,7 +14,7 @@ from sqlalchemy import delete
 from app import events
 from app.extensions import db, writer
 from app.models import Event
-from app.realtime.bridge import CHANNEL, Bridge
+from app.realtime.bridge import CHANNEL, PUSHES, Bridge
 from app.transactions import Tx
 from tests import factories
 from tests.databases import ONLY_SQLITE
@@ -203,6 +203,32 @@ def test_word_of_another_process_brings_its_events(
     assert listener.numbers == [1]
     here.stop()
     there.stop()
+
+
+def test_what_is_pushed_to_a_room_reaches_it_in_every_process(redis_url: str) -> None:
+    heard: dict[str, list[Any]] = {"here": [], "there": []}
+    bridges = {
+        name: Bridge(
+            redis_url,
+            lambda _user_id, _newest: None,
+            lambda: None,
+            push=lambda *message, name=name: heard[name].append(message),
+        )
+        for name in heard
+    }
+    for bridge in bridges.values():
+        bridge.start()
+    with redis.Redis.from_url(redis_url) as asked:
+        wait_until(lambda: asked.pubsub_numsub(PUSHES)[0][1] >= 2, "both listen")
+
+    bridges["here"].push("account:1", "balance:update", {"cash": "1"})
+    bridges["there"].push("account:1", "balance:update", {"cash": "2"})
+
+    wait_until(lambda: min(len(of) for of in heard.values()) == 2, "both told")
+    for of in heard.values():
+        assert sorted(message[2]["cash"] for message in of) == ["1", "2"]
+    for bridge in bridges.values():
+        bridge.stop()
 
 
 def _record_at_once(user_id: int, count: int) -> None:

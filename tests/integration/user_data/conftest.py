@@ -71,6 +71,9 @@ class FakeStreams(FakeBroker):
         self.closed.append(login_id)
         self.states.pop(login_id, None)
 
+    def resync(self, login_id: int) -> None:
+        """Nothing: the test tells what there is."""
+
     def state(self, login_id: int) -> StreamState | None:
         return self.states.get(login_id)
 

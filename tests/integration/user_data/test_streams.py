@@ -205,6 +205,19 @@ def test_word_of_a_stream_that_was_ended_changes_nothing(desk: Desk) -> None:
 
 
 @ONLY_SQLITE
+def test_stream_that_is_not_wanted_any_more_is_not_heard(desk: Desk) -> None:
+    account = desk.account()
+    desk.connect(account)
+
+    writer.run(lambda tx: user_data._unwant(tx, desk.user.id, account.id))  # by another process
+    desk.live()
+    streams.supervise()
+
+    assert desk.status(account) == ("disconnected", None)
+    assert desk.broker.closed == [desk.login.id]
+
+
+@ONLY_SQLITE
 def test_nobody_connects_what_is_not_his(desk: Desk) -> None:
     account = desk.account()
     stranger = factories.user()
