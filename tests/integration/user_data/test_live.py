@@ -20,8 +20,9 @@ from app.domain.trading import (
     OrderStatus,
     Side,
 )
+from app.extensions import writer
 from app.models import ExternalOrder, Fill, LiveBalance, LivePosition, Order
-from app.services import user_data
+from app.services import fills, user_data
 from app.services.live_push import pusher
 from tests import factories
 from tests.databases import ONLY_SQLITE
@@ -211,7 +212,8 @@ def test_order_that_may_be_ours_waits_for_our_answer(desk: Desk) -> None:
     user_data.take_in(account, BrokerReport(orders=(external("8"), external("9"))))
 
     assert desk.rows(ExternalOrder) == []
-    user_data.take_in(account, BrokerReport(orders=(external("8", ours=mine.client_order_id),)))
+    answer = BrokerReport(orders=(external("8", ours=mine.client_order_id),))
+    writer.run(lambda tx: fills.apply(tx, account, answer, source="answer"))
     wait_until(lambda: desk.rows(ExternalOrder))
     assert [row.broker_order_id for row in desk.rows(ExternalOrder)] == ["9"]
 
