@@ -596,6 +596,21 @@ def test_flattening_looks_before_it_closes_again(either: TradovateDesk, fault: A
     assert len(either.orders()) == 2
 
 
+def test_an_order_that_closes_is_given_its_time(
+    either: TradovateDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flattening, "DEADLINE_S", 1.0)
+    _place(either, _market(quantity=2))
+    either.simulator.set(fill_market_orders=False)
+    either.simulator.rule("order/liquidateposition", "drop_after")
+
+    with pytest.raises(BrokerUnavailable):
+        either.broker.flatten(either.account)
+
+    assert len(either.sent("order/liquidateposition")) == 1
+    assert either.sent("order/cancelorder") == []
+
+
 def test_flattening_that_cannot_be_shown_is_no_success(
     streamless: TradovateDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,14 +79,14 @@ LIFE: list[Change] = [
     _version(text="mine"),
     ("commandReport", "Created", {"id": 51, "commandId": 21, "commandStatus": "RiskPassed"}),
     _command(clOrdId="mine"),
-    _order(status="Working", second=1),
+    _order(status="Working"),
     _fill(31, qty=1),
     _fill(32, qty=1),
     ("fillFee", "Created", {"id": 31, "commission": Decimal("0.35"), "nfaFee": Decimal("0.02")}),
     ("fillFee", "Created", {"id": 32, "commission": Decimal("0.35")}),
     _position(1, 5),
     _position(2, 6),
-    _order(status="Filled", second=2),
+    _order(status="Filled"),
 ]
 
 
@@ -231,6 +231,14 @@ def test_an_order_never_comes_back_from_its_end(mirror: Mirror) -> None:
     mirror.apply([_order(status="Working", second=4), _order(status="PendingNew", second=5)])
 
     assert _only(mirror).status is OrderStatus.CANCELLED
+
+
+def test_an_older_row_of_an_order_changes_nothing(mirror: Mirror) -> None:
+    mirror.apply([_order(status="PendingCancel", second=3), _version(), _command()])
+
+    mirror.apply([_order(status="Working", second=2)])
+
+    assert _only(mirror).status is OrderStatus.CANCEL_PENDING
 
 
 def test_a_cancelled_order_may_turn_out_to_be_filled(mirror: Mirror) -> None:
