@@ -233,6 +233,14 @@ def test_an_order_never_comes_back_from_its_end(mirror: Mirror) -> None:
     assert _only(mirror).status is OrderStatus.CANCELLED
 
 
+def test_an_order_does_not_become_pending_again(mirror: Mirror) -> None:
+    mirror.apply([_order(status="Working"), _version(), _command()])
+
+    mirror.apply([_order(status="PendingNew")])
+
+    assert not mirror.is_pending(1)
+
+
 def test_an_older_row_of_an_order_changes_nothing(mirror: Mirror) -> None:
     mirror.apply([_order(status="PendingCancel", second=3), _version(), _command()])
 
