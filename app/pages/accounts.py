@@ -76,8 +76,18 @@ class Standing:
         return "out_of_sync" if self.apart else self.account.status
 
     @property
+    def unexplained(self) -> list[Held]:
+        """Positions that the broker holds and no strategy of ours."""
+        known = {position.contract for position in self.open}
+        return [held for held in self.held or () if held.net_pos and held.contract not in known]
+
+    @property
+    def positions(self) -> int:
+        return len(self.open) + len(self.unexplained)
+
+    @property
     def is_flat(self) -> bool:
-        return not (self.open or self.working)
+        return not (self.positions or self.working)
 
     @property
     def entries(self) -> int:
@@ -90,6 +100,10 @@ class Standing:
             count = len(self.working)
             effects.append(f"Cancels {count} working {'order' if count == 1 else 'orders'}.")
         effects += [closing(position, self.account.currency) for position in self.open]
+        effects += [
+            f"Closes {written.qty(held.net_pos)} {held.contract}, which no strategy holds."
+            for held in self.unexplained
+        ]
         on = [a.strategy.name for a in self.traders if a.trader.enabled and a.strategy.enabled]
         if on:
             verb = "stays" if len(on) == 1 else "stay"

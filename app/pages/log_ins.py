@@ -67,13 +67,21 @@ def offers_oauth() -> bool:
 
 def new_page(form: Form) -> ResponseReturnValue:
     """The form for a log-in at Tradovate."""
-    page = render_template("pages/accounts/log_in.html", form=form, offers_oauth=offers_oauth())
+    page = render_template(
+        "pages/accounts/log_in.html",
+        form=form,
+        offers_oauth=offers_oauth(),
+        nav_active="accounts.new",
+    )
     return page, form.status
 
 
 def choose_page(offer: Offer, form: Form | None = None) -> ResponseReturnValue:
     form = form or Form()
-    return render_template("pages/accounts/choose.html", offer=offer, form=form), form.status
+    page = render_template(
+        "pages/accounts/choose.html", offer=offer, form=form, nav_active="accounts.new"
+    )
+    return page, form.status
 
 
 @bp.post("/log-in/")

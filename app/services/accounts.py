@@ -29,14 +29,21 @@ from app.models import (
     Trader,
 )
 from app.models.orders import OPEN_STATUSES
-from app.services import account_status, broker_accounts, entries, flatten, logins, positions
+from app.services import (
+    account_status,
+    broker_accounts,
+    entries,
+    flatten,
+    logins,
+    positions,
+    user_data,
+)
 from app.services.broker_accounts import Choice, Found, Source
 from app.services.logins import Given
 from app.services.owned import get, owned
 from app.transactions import Tx
 
 PAPER = "paper"
-status_event = account_status.event
 
 
 class OpensAccounts(Protocol):
@@ -199,10 +206,11 @@ def set_kill_switch(
         return account
 
     account = writer.run(work)
-    if on and exposure(account_id):
+    if on and flatten_too:
+        flatten_account(user_id, account_id)
+    elif on and exposure(account_id):
         db.session.commit()
-        end = flatten.flatten_account if flatten_too else entries.cancel_entries
-        end(account_id)
+        entries.cancel_entries(account_id)
     return account
 
 
@@ -214,11 +222,18 @@ def set_kill_switches(user_id: int, on: bool, *, flatten_too: bool = False) -> l
 
 
 def flatten_account(user_id: int, account_id: int) -> Exposure:
-    """Cancel every order and close every position of the account; what is left afterwards."""
-    get(Account, account_id, user_id)
-    if exposure(account_id):
-        db.session.commit()
-        flatten.flatten_account(account_id)
+    """Cancel every order and close every position of the account; what is left afterwards.
+
+    At a broker it is done whatever our books say: they may not know what is held there.
+    """
+    account = get(Account, account_id, user_id)
+    if account.login_id is None and not exposure(account_id):
+        return exposure(account_id)
+    db.session.commit()
+    flatten.flatten_account(account_id)
+    if account.login_id is not None:
+        broker, ref = registry.for_account(account)
+        user_data.take_in(ref, broker.snapshot(ref), source="reconcile")
     return exposure(account_id)
 
 

@@ -20,7 +20,7 @@ from app.domain.trading import BrokerReport
 from app.extensions import lifecycle, writer
 from app.models import Account, Book, LivePosition
 from app.models.base import table
-from app.services import accounts, journal, payloads, reconcile, user_data
+from app.services import account_status, journal, payloads, reconcile, user_data
 from app.services.executor import executor
 from app.transactions import Tx
 
@@ -154,7 +154,7 @@ def _clear(tx: Tx, account: AccountRef, since: datetime) -> None:
 
 def _tell(tx: Tx, row: Account, event: str, message: str, level: str) -> None:
     tx.session.flush()
-    tx.record(row.user_id, "account:status", accounts.status_event(row))
+    tx.record(row.user_id, "account:status", account_status.event(row))
     journal.write(tx, row.user_id, event, message, level=level, account_id=row.id)
 
 

@@ -29,6 +29,7 @@ BODY = {
     "environment": "demo",
     "credentials": CREDENTIALS,
 }
+CONTRACT = "MNQZ6"
 LOGIN_PATH = "auth/accesstokenrequest"
 BACK = "https://trades.example.com/oauth/tradovate/callback/"
 
@@ -195,6 +196,24 @@ def test_the_last_account_ends_the_stream(owner: Caller, tradovate: Simulator) -
     owner.delete(f"/api/accounts/{made['id']}/")
 
     until(lambda: not tradovate.sockets("jo"))
+
+
+def test_an_account_with_a_trade_by_hand_is_deleted_only_flattened(
+    owner: Caller, tradovate: Simulator
+) -> None:
+    tradovate.set_price(CONTRACT, "20000", "20000.25", "20000")
+    made = owner.post("/api/accounts/", BODY, 201)
+    account = _connected(owner, made["id"])
+    path = f"/api/accounts/{made['id']}/"
+    tradovate.manual_trade(int(account["broker_account_id"]), CONTRACT, "Buy", 2)
+    until(lambda: owner.get(path + "positions/")["items"])
+
+    kept = owner.delete(path, 409)
+    owner.delete(path, flatten=1)
+
+    assert "1 open position" in kept["detail"]
+    assert not any(p["netPos"] for p in tradovate.book()["positions"])
+    owner.get(path, 404)
 
 
 def test_a_stream_is_ended_and_started(owner: Caller, tradovate: Simulator) -> None:

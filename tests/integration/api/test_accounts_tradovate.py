@@ -77,7 +77,8 @@ def test_no_secret_comes_back_or_lies_about_in_the_clear(
 ) -> None:
     made = owner.post("/api/accounts/", BODY, 201)
 
-    said = json.dumps([made, owner.get("/api/accounts/"), owner.get("/api/control-center/logs/")])
+    seen = [made, owner.get("/api/accounts/"), owner.get("/api/control-center/logs/")]
+    said = json.dumps(seen, default=str)
     login = _login(app, made["id"])
     with app.app_context():
         noted = list(db.session.scalars(select(AuditEntry).where(AuditEntry.target != "")))
