@@ -109,8 +109,13 @@ def on_taken_in(check: Check) -> None:
 def attach(name: str, broker: LoginBroker) -> None:
     """Let a broker that is reached through log-ins serve accounts, and hear what it tells."""
     registry.register(name, broker)
-    broker.subscribe(take_in)
+    broker.subscribe(_take_told)
     broker.watch(streams.on_state)
+
+
+def _take_told(account: AccountRef, report: BrokerReport) -> None:
+    """A complete report is one of lists that were read; all else came by the stream."""
+    take_in(account, report, source="poll" if report.is_complete else "stream")
 
 
 # What people ask for.
