@@ -63,8 +63,8 @@ class TokenSource(Protocol):
 
     def user_id(self) -> int: ...
 
-    def forget(self) -> None:
-        """The token that was given is not accepted any more."""
+    def forget(self, token: str | None = None) -> None:
+        """This token is not accepted any more; another one that is in use by now stays."""
         ...
 
 
@@ -139,8 +139,8 @@ class UserStream:
         return replace(self._state, last_message_at=heard or self._last_message_at)
 
     def start(self) -> None:
-        """Returns at once. The first connect is made after ``first_delay_s``, so that a process
-        that starts with many log-ins does not dial them all at the same moment."""
+        """Returns at once. The first start waits for ``first_delay_s``, so that a process that
+        begins with many log-ins does not dial them all at the same moment."""
         driver = self._driver
         if driver is not None and not driver.dead:
             if driver is gevent.getcurrent():
@@ -179,7 +179,8 @@ class UserStream:
 
     def _run(self) -> None:
         try:
-            self._stopping.wait(self._first_delay_s)
+            delay_s, self._first_delay_s = self._first_delay_s, 0.0
+            self._stopping.wait(delay_s)
             while not self._stopping.is_set():
                 self._rest(self._connect())
             self._become(StreamStatus.STOPPED)
@@ -285,17 +286,17 @@ class UserStream:
             reply, _ = self._reply_to(_AUTHORIZE, link)
         self._raise_limits(reply)
         if reply.status in _NO_ACCESS:
-            self._lose_token()
+            self._lose_token(token)
         if reply.status == _SESSION_LIMIT:
-            self._session.forget()
+            self._session.forget(token)
         if not reply.is_good:
             raise Ended(f"Tradovate answered {reply.status} to the authorisation")
         self._has_new_token = False
         link.beat()
 
-    def _lose_token(self) -> None:
+    def _lose_token(self, token: str) -> None:
         """One more try with a fresh token; if that is refused, too, it is not the token."""
-        self._session.forget()
+        self._session.forget(token)
         if self._has_new_token:
             raise _Refused("Tradovate refuses this log-in's sessions, also a new one")
         self._has_new_token = True
