@@ -6,6 +6,7 @@ Status codes: reference 2.6; outcomes of an order call: reference 4.
 from __future__ import annotations
 
 import json
+import select
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,9 +16,10 @@ from typing import Any, cast
 
 import gevent
 import requests
+from gevent.monkey import get_original
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPSConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from app.brokers.tradovate.errors import (
@@ -257,7 +259,29 @@ def _cut_off(error: Exception) -> NoAnswer:
     return NoAnswer("The connection to Tradovate broke before its answer")
 
 
-class _Encrypted(HTTPSConnection):
+_poll_at_once = cast(Any, get_original("select", "poll"))
+
+
+class _Watched:
+    """A kept connection is looked at before it is used again. The library's look lets the other
+    greenlets run first, and the first of many orders would wait for the last of them."""
+
+    sock: Any
+
+    @property
+    def is_connected(self) -> bool:
+        if self.sock is None:
+            return False
+        poll = _poll_at_once()
+        poll.register(self.sock, select.POLLIN)
+        return not poll.poll(0)
+
+
+class _Plain(_Watched, HTTPConnection):
+    pass
+
+
+class _Encrypted(_Watched, HTTPSConnection):
     """A failed handshake is a failed connection here: nothing of the request was sent."""
 
     def connect(self) -> None:
@@ -284,7 +308,7 @@ class _FreshOnly:
 
 
 class _PlainPool(_FreshOnly, HTTPConnectionPool):
-    pass
+    ConnectionCls = _Plain
 
 
 class _EncryptedPool(_FreshOnly, HTTPSConnectionPool):
