@@ -28,11 +28,14 @@ class Answer:
 
 def claim(user_id: int, key: str, request_hash: str) -> Answer | None:
     """Begin the call named ``key``; ``None``: it is ours to do, else what it was answered.
+    ``request_hash`` is kept under our own key: bodies hold passwords, and a hash alone would let
+    them be guessed.
 
     Raises:
         Invalid: the key belongs to another request.
         Conflict: the first call has no answer (yet).
     """
+    request_hash = secrets.stable_token(f"request:{user_id}:{request_hash}")
     try:
         row = writer.run(lambda tx: _claim(tx, user_id, key, request_hash))
     except IntegrityError as e:
