@@ -25,7 +25,7 @@ class BrokerLogin(Stamped, Model):
     broker: Mapped[str] = mapped_column(String(40))
     environment: Mapped[str] = mapped_column(String(4))
     identity_hash: Mapped[str] = mapped_column(String(64))
-    """SHA-256 of the name at the broker: the same log-in given twice stays one session."""
+    """Of the name at the broker, under our key: the same log-in given twice stays one session."""
     kind: Mapped[str] = mapped_column(String(8), default="password")
     """How it signs in: ``password`` (with an API key) or ``oauth``."""
     credentials_cipher: Mapped[str] = mapped_column(Text)

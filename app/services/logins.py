@@ -6,7 +6,6 @@ the same broker again gets the log-in that is there, with the credentials that w
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -68,8 +67,9 @@ class Given:
 
     @property
     def identity_hash(self) -> str:
+        """Tells one name at the broker from another; without our key a name cannot be guessed."""
         name = str(self.credentials.get("username") or self.credentials.get("identity") or "")
-        return hashlib.sha256(name.strip().casefold().encode()).hexdigest()
+        return secrets.stable_token(f"identity:{name.strip().casefold()}")
 
 
 def broker_of(name: str) -> LoginBroker | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import pytest
 from apiflask import APIFlask
@@ -11,7 +12,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from app.extensions import db
-from app.models import IdempotencyKey
+from app.models import BrokerLogin, IdempotencyKey
 from app.services import logins, user_data
 from tests.login_broker import FakeLoginBroker, found
 from tests.people import Person, register
@@ -25,6 +26,7 @@ CREDENTIALS = {
 }
 NAMED = {"broker": "tradovate", "environment": "demo"}
 BODY = {"name": "Jo demo", **NAMED, "credentials": CREDENTIALS}
+TEST = "/api/accounts/test-connection/"
 
 
 @pytest.fixture
@@ -41,7 +43,27 @@ def alice(app: Flask, broker: FakeLoginBroker) -> Person:
     return register(app, "alice")
 
 
+@pytest.fixture
+def bob(app: Flask, broker: FakeLoginBroker) -> Person:
+    return register(app, "bob")
+
+
+def _guess(person: Person, guess: str, **more: str) -> Any:
+    credentials = {**CREDENTIALS, "password": guess, **more}
+    return person.post(TEST, {**NAMED, "credentials": credentials})
+
+
 # What a stolen database tells.
+
+
+def test_the_name_at_the_broker_cannot_be_looked_up_in_a_stolen_database(
+    app: Flask, alice: Person
+) -> None:
+    assert alice.post("/api/accounts/", BODY).status_code == 201
+
+    with app.app_context():
+        kept = db.session.scalars(select(BrokerLogin.identity_hash)).one()
+    assert kept != hashlib.sha256(b"jo").hexdigest()
 
 
 def test_a_password_cannot_be_guessed_from_what_is_kept_of_a_request(
@@ -58,3 +80,18 @@ def test_a_password_cannot_be_guessed_from_what_is_kept_of_a_request(
     with app.app_context():
         kept = db.session.scalars(select(IdempotencyKey.request_hash)).one()
     assert kept != hashlib.sha256(b"POST\n/api/accounts/?\n" + sent).hexdigest()
+
+
+def test_one_user_finds_nothing_of_anothers_log_in_by_the_same_name(
+    app: Flask, alice: Person, bob: Person
+) -> None:
+    made = alice.post("/api/accounts/", BODY).get_json()
+
+    listed = bob.post(TEST, {**NAMED, "credentials": CREDENTIALS}).get_json()
+    his = bob.post("/api/accounts/", BODY).get_json()
+
+    assert listed["accounts"][0]["account_id"] is None
+    assert his["login_id"] != made["login_id"]
+    with app.app_context():
+        rows = db.session.scalars(select(BrokerLogin)).all()
+    assert len({row.device_id for row in rows}) == 2
