@@ -17,7 +17,7 @@ from time import monotonic
 
 import gevent
 from gevent.event import AsyncResult, Event
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app import clock, faults, metrics
@@ -30,6 +30,7 @@ from app.extensions import ownership, writer
 from app.models import Account, Execution, Lane, Order
 from app.models.base import table
 from app.models.orders import IS_OPEN
+from app.models.prepared import Prepared
 from app.models.signals import UNFINISHED
 from app.services import execution, reconcile
 from app.services.context import BrokerState, QuoteOf, Subject
@@ -48,6 +49,16 @@ _LOOKS = 3
 """How often to compare an account with its books before a difference is believed."""
 _LANES = table(Lane)
 _EXECUTIONS = table(Execution)
+_DUE = Prepared(
+    select(_EXECUTIONS.c.due_at)
+    .where(
+        _EXECUTIONS.c.account_id == bindparam("account"),
+        _EXECUTIONS.c.status == "pending",
+        _EXECUTIONS.c.due_at.is_not(None),
+    )
+    .order_by(_EXECUTIONS.c.due_at)
+    .limit(1)
+)
 _UNFINISHED = select(Execution.account_id).distinct().where(UNFINISHED)
 _UNSETTLED = (
     select(Order.account_id)
@@ -536,17 +547,8 @@ def _release(tx: Tx, account_id: int) -> bool:
 
 
 def _next_due(conn: Connection, account_id: int) -> datetime | None:
-    statement = (
-        select(Execution.due_at)
-        .where(
-            Execution.account_id == account_id,
-            Execution.status == "pending",
-            Execution.due_at.is_not(None),
-        )
-        .order_by(Execution.due_at)
-        .limit(1)
-    )
-    return conn.scalar(statement)
+    row = _DUE.first(conn, {"account": account_id})
+    return None if row is None else row.due_at
 
 
 executor = Executor()

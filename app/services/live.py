@@ -8,13 +8,13 @@ events that last.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Table, bindparam, delete, insert, literal, select, update
 
 from app import clock
 from app.brokers.base import AccountRef
@@ -29,6 +29,7 @@ from app.domain.trading import (
 from app.extensions import db
 from app.models import ExternalOrder, LiveBalance, LivePosition, Order
 from app.models.base import table
+from app.models.prepared import Prepared
 from app.services import payloads
 from app.services.live_push import pusher
 from app.transactions import Tx
@@ -45,25 +46,56 @@ _BALANCES = table(LiveBalance)
 _EXTERNAL = table(ExternalOrder)
 _ORDERS = table(Order)
 
-_OURS = select(_ORDERS.c.broker_order_id, _ORDERS.c.client_order_id).where(
-    _ORDERS.c.account_id == bindparam("account"),
-    or_(
-        _ORDERS.c.broker_order_id.in_(bindparam("brokers_ids", expanding=True)),
-        _ORDERS.c.client_order_id.in_(bindparam("our_ids", expanding=True)),
-    ),
+_OF_ACCOUNT = {
+    of.name: Prepared(select(of).where(of.c.account_id == bindparam("account")))
+    for of in (_POSITIONS, _BALANCES)
+}
+_CHANGES = {
+    of.name: Prepared(
+        update(of)
+        .where(of.c.id == bindparam("of_id"))
+        .values({of.c[name]: bindparam(f"to_{name}") for name in (*names, "updated_at")})
+    )
+    for of, names in (
+        (_POSITIONS, ("contract", "net_pos", "avg_price", "as_of")),
+        (_BALANCES, ("currency", "cash", "reserved", "equity", "realized_today", "as_of")),
+    )
+}
+_OURS_BY_OUR_ID = Prepared(
+    select(_ORDERS.c.broker_order_id, _ORDERS.c.client_order_id).where(
+        _ORDERS.c.account_id == bindparam("account"),
+        _ORDERS.c.client_order_id == bindparam("id"),
+    )
 )
-_BEING_SENT = select(_ORDERS.c.contract, _ORDERS.c.side).where(
-    _ORDERS.c.account_id == bindparam("account"),
-    _ORDERS.c.broker_order_id.is_(None),
-    _ORDERS.c.status.in_((OrderStatus.SUBMITTING.value, OrderStatus.UNKNOWN.value)),
+_OURS_BY_BROKERS_ID = Prepared(
+    select(_ORDERS.c.broker_order_id, _ORDERS.c.client_order_id).where(
+        _ORDERS.c.account_id == bindparam("account"),
+        _ORDERS.c.broker_order_id == bindparam("id"),
+    )
 )
-
-_KNOWN = select(_EXTERNAL).where(
-    _EXTERNAL.c.account_id == bindparam("account"),
-    or_(
-        _EXTERNAL.c.broker_order_id.in_(bindparam("told", expanding=True)),
-        _EXTERNAL.c.status.not_in(sorted(OVER)),
-    ),
+_BEING_SENT = Prepared(
+    select(_ORDERS.c.contract, _ORDERS.c.side).where(
+        _ORDERS.c.account_id == bindparam("account"),
+        _ORDERS.c.broker_order_id.is_(None),
+        _ORDERS.c.status.in_(
+            [
+                literal(OrderStatus.SUBMITTING.value),
+                literal(OrderStatus.UNKNOWN.value),
+            ]
+        ),
+    )
+)
+_KNOWN_OPEN = Prepared(
+    select(_EXTERNAL).where(
+        _EXTERNAL.c.account_id == bindparam("account"),
+        _EXTERNAL.c.status.not_in([literal(status) for status in sorted(OVER)]),
+    )
+)
+_KNOWN_BY_ID = Prepared(
+    select(_EXTERNAL).where(
+        _EXTERNAL.c.account_id == bindparam("account"),
+        _EXTERNAL.c.broker_order_id == bindparam("id"),
+    )
 )
 _NEWS = timedelta(minutes=10)
 """An order of others that had ended longer ago when we first heard of it is no event."""
@@ -219,10 +251,7 @@ def _take_external(tx: Tx, account: AccountRef, report: BrokerReport) -> None:
     told = {**held_back, **{order.broker_order_id: order for order in report.orders}}
     if not told and not report.is_complete:
         return
-    known = {
-        row["broker_order_id"]: dict(row)
-        for row in tx.conn.execute(_KNOWN, {"account": account.id, "told": list(told)}).mappings()
-    }
+    known = _known(tx, account, told)
     ours = _ours(tx, account, told) if told else set()
     foreign = {id_: order for id_, order in told.items() if id_ not in ours}
     unclear = _unclear(tx, account, foreign, known)
@@ -245,11 +274,22 @@ def _hold_back(account_id: int, unclear: dict[str, BrokerOrder], clear: set[str]
         del _held_back[account_id]
 
 
+def _known(tx: Tx, account: AccountRef, told: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Rows of orders of others, by the broker's id: those that are told, and all that are open."""
+    rows = _KNOWN_OPEN.dicts(tx.conn, {"account": account.id})
+    for broker_id in told:
+        rows += _KNOWN_BY_ID.dicts(tx.conn, {"account": account.id, "id": broker_id})
+    return {row["broker_order_id"]: row for row in rows}
+
+
 def _ours(tx: Tx, account: AccountRef, told: dict[str, BrokerOrder]) -> set[str]:
     """The broker's ids of those that an order row of the account is about."""
-    our_ids = [order.client_order_id for order in told.values() if order.client_order_id]
-    wanted = {"account": account.id, "brokers_ids": list(told), "our_ids": our_ids}
-    rows = tx.conn.execute(_OURS, wanted).all()
+    rows: list[Any] = []
+    for broker_id, order in told.items():
+        rows += _OURS_BY_BROKERS_ID.rows(tx.conn, {"account": account.id, "id": broker_id})
+        if order.client_order_id:
+            wanted = {"account": account.id, "id": order.client_order_id}
+            rows += _OURS_BY_OUR_ID.rows(tx.conn, wanted)
     by_our_id = {row.client_order_id for row in rows}
     return {row.broker_order_id for row in rows if row.broker_order_id} | {
         id_ for id_, order in told.items() if order.client_order_id in by_our_id
@@ -263,7 +303,7 @@ def _unclear(
     new = {id_: order for id_, order in foreign.items() if id_ not in known}
     if not new:
         return {}
-    rows = tx.conn.execute(_BEING_SENT, {"account": account.id}).all()
+    rows = _BEING_SENT.rows(tx.conn, {"account": account.id})
     being_sent = {(row.contract, row.side) for row in rows}
     return {id_: o for id_, o in new.items() if (o.contract, o.side.value) in being_sent}
 
@@ -317,8 +357,8 @@ def _give_up(tx: Tx, account: AccountRef, row: dict[str, Any]) -> None:
 
 
 def _by(tx: Tx, of: Table, account: AccountRef, key: str) -> dict[str, dict[str, Any]]:
-    rows = tx.conn.execute(select(of).where(of.c.account_id == account.id)).mappings()
-    return {row[key]: dict(row) for row in rows}
+    rows = _OF_ACCOUNT[of.name].dicts(tx.conn, {"account": account.id})
+    return {row[key]: row for row in rows}
 
 
 def _put(
@@ -328,7 +368,12 @@ def _put(
     now = clock.now()
     if row is not None:
         changed = {**values, "updated_at": now}
-        tx.conn.execute(update(of).where(of.c.id == row["id"]).values(**changed))
+        prepared = _CHANGES.get(of.name)
+        if prepared is not None:
+            wanted = {f"to_{name}": value for name, value in changed.items()}
+            prepared.run(tx.conn, {**wanted, "of_id": row["id"]})
+        else:
+            tx.conn.execute(update(of).where(of.c.id == row["id"]).values(**changed))
         return {**row, **changed}
     new = {
         **values,

@@ -20,6 +20,7 @@ from app.domain.trading import BrokerReport
 from app.extensions import lifecycle, writer
 from app.models import Account, Book, LivePosition
 from app.models.base import table
+from app.models.prepared import Prepared
 from app.services import account_status, journal, payloads, reconcile, user_data
 from app.services.executor import executor
 from app.transactions import Tx
@@ -30,13 +31,23 @@ PATIENCE_S = 1.5
 """A position and its fill come as two messages: how long the second may take before the broker is
 asked. With the answer it stays within five seconds."""
 
+_ACCOUNTS = table(Account)
 _BOOKS = table(Book)
 _LIVE = table(LivePosition)
-_HELD_BY_BOOKS = select(_BOOKS.c.contract, _BOOKS.c.net_pos).where(
-    _BOOKS.c.account_id == bindparam("account"), _BOOKS.c.net_pos != Decimal(0)
+_HELD_BY_BOOKS = Prepared(
+    select(_BOOKS.c.contract, _BOOKS.c.net_pos).where(
+        _BOOKS.c.account_id == bindparam("account"), _BOOKS.c.net_pos != Decimal(0)
+    )
 )
-_HELD_AT_BROKER = select(_LIVE.c.contract, _LIVE.c.net_pos).where(
-    _LIVE.c.account_id == bindparam("account"), _LIVE.c.net_pos != Decimal(0)
+_HELD_AT_BROKER = Prepared(
+    select(_LIVE.c.contract, _LIVE.c.net_pos).where(
+        _LIVE.c.account_id == bindparam("account"), _LIVE.c.net_pos != Decimal(0)
+    )
+)
+_SAID = Prepared(
+    select(_ACCOUNTS.c.out_of_sync_since, _ACCOUNTS.c.sync_note).where(
+        _ACCOUNTS.c.id == bindparam("account")
+    )
 )
 
 _looking: set[int] = set()
@@ -78,9 +89,9 @@ def differences(connection: Connection, account_id: int) -> list[Difference]:
     """What the broker last said it holds beside the sums of the account's books."""
     of_account = {"account": account_id}
     books: dict[str, Decimal] = {}
-    for row in connection.execute(_HELD_BY_BOOKS, of_account):
+    for row in _HELD_BY_BOOKS.rows(connection, of_account):
         books[row.contract] = books.get(row.contract, Decimal(0)) + row.net_pos
-    broker = {row.contract: row.net_pos for row in connection.execute(_HELD_AT_BROKER, of_account)}
+    broker = {row.contract: row.net_pos for row in _HELD_AT_BROKER.rows(connection, of_account)}
     return [
         Difference(contract, broker.get(contract, Decimal(0)), books.get(contract, Decimal(0)))
         for contract in sorted({*broker, *books})
@@ -91,9 +102,7 @@ def differences(connection: Connection, account_id: int) -> list[Difference]:
 def _check(account: AccountRef) -> None:
     with writer.read() as connection:
         found = differences(connection, account.id)
-        state = connection.execute(
-            select(Account.out_of_sync_since, Account.sync_note).where(Account.id == account.id)
-        ).one()
+        state = _SAID.first(connection, {"account": account.id})
     if not found:
         if state.out_of_sync_since is not None:
             writer.run(lambda tx: _clear(tx, account, state.out_of_sync_since))
