@@ -22,7 +22,7 @@ from sqlalchemy import Engine, event
 
 from app import clock
 from app.brokers.base import AccountRef, Listener
-from app.domain.errors import BrokerRefused, BrokerUnavailable
+from app.domain.errors import BrokerRateLimited, BrokerRefused, BrokerUnavailable
 from app.domain.trading import (
     BrokerBalance,
     BrokerFill,
@@ -58,6 +58,8 @@ class Does(Enum):
     NEVER_ARRIVE = auto()
     """Nothing is booked, and no answer comes either."""
     REFUSE = auto()
+    NOT_NOW = auto()
+    """Nothing is booked; it may be asked for again in a moment."""
     REJECT = auto()
     """It answers with an order that it has rejected."""
     ANSWER_LATE = auto()
@@ -99,6 +101,7 @@ class FakeBroker:
         self.is_down = False
         self.unknown_for = 0
         """How many times ``find_order`` denies an order that it has."""
+        self.not_now_s = 0.01
         self.is_mute = False
         """Whether ``find_order`` gets no answer."""
         self.names_fills = True
@@ -136,6 +139,8 @@ class FakeBroker:
             raise BrokerUnavailable("timed out")
         if does is Does.REFUSE:
             raise BrokerRefused("not enough money", code="insufficient_funds")
+        if does is Does.NOT_NOW:
+            raise BrokerRateLimited("signing in", retry_after_s=self.not_now_s)
         order = self._take(account, ticket, client_order_id, None)
         if does is Does.REJECT:
             order.status, order.reason = OrderStatus.REJECTED, "rejected_by_risk"

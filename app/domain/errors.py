@@ -90,6 +90,8 @@ class BrokerRefused(BrokerError):
     """The broker said no; nothing works there."""
 
     code, status, title = "broker_refused", 422, "The broker refused"
+    retry_after_s: float | None = None
+    """Set where only the moment was wrong: the same may be asked for again after so long."""
 
 
 class BrokerRateLimited(BrokerRefused):
@@ -99,7 +101,7 @@ class BrokerRateLimited(BrokerRefused):
 
     def __init__(self, detail: str = "", *, retry_after_s: float = 1.0) -> None:
         super().__init__(detail)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s: float = retry_after_s
 
 
 class BrokerUnavailable(BrokerError):

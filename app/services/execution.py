@@ -8,7 +8,7 @@ step's intent. What a crash leaves between the two is settled by ``reconcile`` b
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,9 +16,11 @@ from sqlalchemy import bindparam, or_, select, update
 
 from app import clock, metrics
 from app.domain.decisions import decide
+from app.domain.errors import BrokerRefused, TradingError
 from app.domain.orders import TERMINAL
 from app.domain.plans import (
     Decision,
+    Enter,
     MoveStop,
     Net,
     Reprotect,
@@ -43,7 +45,7 @@ from app.services import context as contexts
 from app.services import fills, journal, payloads
 from app.services.context import BrokerState, QuoteOf, Subject
 from app.services.intents import mark_refused
-from app.services.runs import Answer, Call, Cancel, Modify, Place, PlaceOco, Run
+from app.services.runs import Answer, Call, Cancel, Modify, Place, PlaceOco, Run, Wait
 from app.services.signal_json import to_signal
 from app.services.steps import (
     BY_CLIENT_ID,
@@ -347,6 +349,8 @@ def _advance(tx: Tx, run: Run) -> None:
     After a failure only what guards a position is still done: protection, and the exit that an
     entry on the other side contained.
     """
+    if _is_held(run):
+        return
     while run.step < len(run.plan):
         step = run.plan[run.step]
         calls: list[Call] = []
@@ -397,10 +401,47 @@ def _take_answer(tx: Tx, run: Run, answer: Answer) -> None:
         return
     if isinstance(answer.call, Cancel | Modify):
         return  # the order's own state, which reconcile has brought up to date, decides
+    until = _hold_until(run, answer.error)
     for client_order_id in _ids(answer.call):
-        mark_refused(tx, run.account, client_order_id, answer.error)
-    if _is_essential(answer.call):
+        mark_refused(tx, run.account, client_order_id, answer.error, was_sent=until is None)
+    if until is not None:
+        run.held_until, run.is_in_doubt = until, True
+        run.holds += 1
+    elif _is_essential(answer.call):
         run.failure = (answer.error.code, answer.error.detail)
+
+
+MOST_HELD = timedelta(seconds=60)
+"""For so long what a broker cannot take at the moment is planned again."""
+FIRST_PAUSE_S = 1.0
+_MOST_HOLDS = 6
+
+
+def _hold_until(run: Run, error: TradingError) -> datetime | None:
+    """When to try again what was not sent; None: it is given up. An exit that met a broken
+    connection or a session that had ended must not leave its position open."""
+    pause_s = error.retry_after_s if isinstance(error, BrokerRefused) else None
+    if pause_s is None or run.holds >= _MOST_HOLDS:
+        return None
+    now = clock.now()
+    run.held_since = run.held_since or now
+    until = now + timedelta(seconds=max(pause_s, FIRST_PAUSE_S * 2.0**run.holds))
+    last = run.held_since + MOST_HELD
+    step = run.plan[run.step]
+    if isinstance(step, Enter | Net):
+        last = min(last, step.deadline)
+    return until if until <= last else None
+
+
+def _is_held(run: Run) -> bool:
+    """Whether the run waits until it may send again."""
+    if run.held_until is None:
+        return False
+    if clock.now() < run.held_until:
+        run.calls = [Wait(run.held_until)]
+        return True
+    run.held_until = run.waiting_until = None
+    return False
 
 
 def _is_over(call: Place, report: BrokerReport) -> bool:

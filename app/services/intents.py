@@ -159,8 +159,16 @@ def leg_ticket(entry_id: str, suffix: str, plan: LegPlan | None) -> LegTicket | 
     return LegTicket(f"{entry_id}-{suffix}", offset=plan.offset, price=plan.price)
 
 
-def mark_refused(tx: Tx, account: AccountRef, client_order_id: str, error: TradingError) -> None:
-    """The broker said no: nothing works there under this id, nor under its legs."""
+def mark_refused(
+    tx: Tx,
+    account: AccountRef,
+    client_order_id: str,
+    error: TradingError,
+    *,
+    was_sent: bool = True,
+) -> None:
+    """The broker said no: nothing works there under this id, nor under its legs. What was not
+    even ``was_sent`` is not found there, and has no time of submission."""
     row = tx.conn.execute(
         select(_ORDERS).where(_ORDERS.c.client_order_id == client_order_id)
     ).first()
@@ -171,10 +179,12 @@ def mark_refused(tx: Tx, account: AccountRef, client_order_id: str, error: Tradi
     rows = [row, *tx.conn.execute(select(_ORDERS).where(_ORDERS.c.parent_id == row.id))]
     for each in rows:
         is_leg = each.id != row.id
-        status = OrderStatus.CANCELLED if is_leg else OrderStatus.REJECTED
+        refused = OrderStatus.REJECTED if was_sent else OrderStatus.NOT_FOUND
+        status = OrderStatus.CANCELLED if is_leg else refused
         values: dict[str, Any] = {
             "status": status.value,
             "reason": reason,
+            "submitted_at": each.submitted_at if was_sent else None,
             "finished_at": now,
             "updated_at": now,
         }
@@ -183,9 +193,10 @@ def mark_refused(tx: Tx, account: AccountRef, client_order_id: str, error: Tradi
     journal.write(
         tx,
         account.user_id,
-        "order_rejected",
-        f"{row.side.capitalize()} {canonical(row.quantity)} {row.contract} was refused: {reason}",
-        level="error",
+        "order_rejected" if was_sent else "order_not_sent",
+        f"{row.side.capitalize()} {canonical(row.quantity)} {row.contract} "
+        + (f"was refused: {reason}" if was_sent else f"could not be sent, again soon: {reason}"),
+        level="error" if was_sent else "warning",
         strategy_id=row.strategy_id,
         account_id=account.id,
         order_id=row.id,

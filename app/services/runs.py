@@ -103,6 +103,10 @@ class Run:
     asked: set[str] = field(default_factory=set)
     """Orders that this run has asked to cancel."""
     waiting_until: datetime | None = None
+    held_since: datetime | None = None
+    held_until: datetime | None = None
+    """The broker could not take what was to be sent, for a moment: it is planned again then."""
+    holds: int = 0
     deferred_until: datetime | None = None
     """Set when the entry must wait: the lane goes on with what came later."""
     alert: Any = None

@@ -385,7 +385,8 @@ def _exit_call(tx: Tx, run: Run, contract: str, held: _Held, quantity: Decimal) 
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What the broker has of a step's orders. ``lost``: how many were proven not to exist."""
+    """What the broker has of a step's orders. ``lost``: how many were sent and proven not to
+    exist."""
 
     is_there: bool
     lost: int = 0
@@ -404,7 +405,7 @@ def _sent(tx: Tx, run: Run) -> _Sent:
         return _Sent(is_there=False)
     rows = _rows_of_step(tx, run)
     newest = {row.role: row for row in rows}
-    lost = sum(row.status == OrderStatus.NOT_FOUND.value for row in rows)
+    lost = sum(r.status == OrderStatus.NOT_FOUND.value and bool(r.submitted_at) for r in rows)
     if not newest or any(r.status == OrderStatus.NOT_FOUND.value for r in newest.values()):
         return _Sent(is_there=False, lost=lost)
     if not is_ours:

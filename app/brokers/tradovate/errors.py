@@ -24,6 +24,7 @@ class NotSent(BrokerRefused):
     """No connection came about, so nothing was sent."""
 
     code, status, title = "not_sent", 503, "Tradovate could not be reached"
+    retry_after_s = 1.0
 
 
 class BadRequest(BrokerRefused):
@@ -44,6 +45,7 @@ class SessionLost(BrokerRefused):
     many words that the token is too old."""
 
     code, title = "access_denied", "Tradovate denied access"
+    retry_after_s = 1.0
 
     def __init__(self, detail: str = "", *, is_expired: bool = False) -> None:
         super().__init__(detail)

@@ -526,7 +526,8 @@ class Session:
     def _adopt(self, token: dict[str, Any], *, is_renewal: bool) -> dict[str, Any]:
         """Keep the token, first of all: a refresh token works once."""
         blocks = {k: self._kept[k] for k in _KEPT_WITHOUT_SESSION if k in self._kept}
-        self._keep({**blocks, **token})
+        kept = {**blocks, **token}
+        self._keep(kept)
         self._doubted = None
         self._strange_answers = 0
         self._jitter = timedelta(seconds=_random.uniform(0, _JITTER_S))
@@ -537,7 +538,7 @@ class Session:
             "session renewed" if is_renewal else "signed in at the broker",
             extra={"login_id": self._login.id},
         )
-        return self._kept
+        return kept  # not ``_kept``: it may have been forgotten while it was stored
 
     def _load(self, *, again: bool = False) -> None:
         if again or not self._is_loaded:

@@ -4,7 +4,7 @@ should be 0."""
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -31,6 +31,7 @@ _STATUSES = {
     "Rejected": ("rejected",),
     "Expired": ("expired",),
 }
+Found = dict[str, list[Any]]
 _SIDES = {"Buy": "buy", "Sell": "sell"}
 
 
@@ -42,7 +43,7 @@ class Seen:
     numbers: dict[int, int]
     live: list[Any]
     external: list[Any]
-    apart: int
+    apart: set[int]
     orders: dict[int, dict[str, Any]]
     fills: list[dict[str, Any]]
     net: dict[tuple[int, str], Decimal]
@@ -70,7 +71,7 @@ def see(world: TradovateWorld) -> Seen:
         numbers={row.id: int(row.broker_account_id) for row in ours},
         live=positions,
         external=others,
-        apart=sum(row.out_of_sync_since is not None for row in ours),
+        apart={int(row.broker_account_id) for row in ours if row.out_of_sync_since is not None},
         orders={order["id"]: order for order in book["orders"]},
         fills=book["fills"],
         net={(p["accountId"], p["contract"]): _decimal(p["netPos"]) for p in book["positions"]},
@@ -85,10 +86,11 @@ def rest(world: TradovateWorld) -> Counts:
     world.settle()
     agree(world)
     wrong = proof.misplaced(world)
-    held = compare(see(world))
+    held = _counted(world, compare(see(world)))
     world.finish()
     world.enter_twice()
-    twice = after_twice(world)
+    agree(world)
+    twice = _counted(world, _after_twice(see(world)))
     world.flatten()
     return {
         "positions other than the last alert wants": wrong,
@@ -102,29 +104,35 @@ def agree(world: TradovateWorld) -> None:
     with_timeout(lambda: not any(compare(see(world)).values()), AGREEING_S)
 
 
-def compare(seen: Seen) -> Counts:
+def _counted(world: TradovateWorld, found: Found) -> Counts:
+    """How much was found; what it is, is written beside the data."""
+    with (world.folder / "wrong.txt").open("a") as file:
+        for name, those in found.items():
+            for what in those:
+                file.write(f"{sum(world.kills.values())} kills: {name}: {what}\n")
+    return {name: len(those) for name, those in found.items()}
+
+
+def compare(seen: Seen) -> Found:
     return {
         "orders that the broker does not have": _lost(seen),
         "orders that the broker has twice": _doubled(seen),
-        "orders at the broker that we do not know": len(_unknown(seen)),
+        "orders at the broker that we do not know": _unknown(seen),
         "orders of ours taken for somebody else's": _disowned(seen),
         "orders that the broker knows differently": _different_orders(seen),
         "fills that the broker knows differently": _different_fills(seen),
         "accounts whose fees differ": _different_fees(seen),
         "positions shown that differ from the broker": _different_positions(seen),
-        "books that differ from the broker": len(_apart(seen)),
+        "books that differ from the broker": _apart(seen),
         "accounts that say so wrongly, or not": _wrongly_apart(seen),
         "legs that work on a flat book": _orphans(seen),
     }
 
 
-def after_twice(world: TradovateWorld) -> Counts:
-    """Entries were taken twice, and nothing is under way: what was traded is in a book, or the
-    account says that it is out of sync."""
-    agree(world)
-    seen = see(world)
+def _after_twice(seen: Seen) -> Found:
+    """What was traded is in a book, or the account says that it is out of sync."""
     return {
-        "taken twice: orders that we do not know": len(_unknown(seen)),
+        "taken twice: orders that we do not know": _unknown(seen),
         "taken twice: fills that we do not know": _different_fills(seen),
         "taken twice: positions shown that differ": _different_positions(seen),
         "taken twice: accounts out of sync that do not say so": _wrongly_apart(seen),
@@ -135,11 +143,14 @@ def count(world: TradovateWorld) -> Counts:
     """Over the whole history of a world that has been stopped and is flat."""
     seen = see(world)
     open_orders = [o for o in seen.orders.values() if o["status"] in ("Working", "Suspended")]
+    found = {
+        **compare(seen),
+        "positions left at the broker": [held for held in seen.net.items() if held[1]],
+        "orders left working at the broker": open_orders,
+    }
     return {
         **proof.of_alerts(world, seen.rows),
-        **compare(seen),
-        "positions left at the broker": sum(bool(net) for net in seen.net.values()),
-        "orders left working at the broker": len(open_orders),
+        **_counted(world, found),
         **proof.of_books(seen.rows),
         **proof.of_events(world, seen.rows),
     }
@@ -160,45 +171,44 @@ def figures(world: TradovateWorld) -> dict[str, int]:
     }
 
 
-def _lost(seen: Seen) -> int:
-    return sum(
-        seen.of(order) is None
+def _lost(seen: Seen) -> list[Any]:
+    return [
+        order
         for order in seen.rows.orders
-        if order.status not in _NEVER_THERE or order.filled_quantity
-    )
+        if (order.status not in _NEVER_THERE or order.filled_quantity) and seen.of(order) is None
+    ]
 
 
-def _doubled(seen: Seen) -> int:
+def _doubled(seen: Seen) -> list[Any]:
     ids = Counter(o["clOrdId"] for o in seen.orders.values() if o.get("clOrdId") is not None)
-    return sum(number - 1 for name, number in ids.items() if name not in seen.twice)
+    return [name for name, number in ids.items() if number > 1 and name not in seen.twice]
 
 
-def _unknown(seen: Seen) -> list[int]:
+def _unknown(seen: Seen) -> list[Any]:
     ours = {o.broker_order_id for o in seen.rows.orders} | {
         o.broker_order_id for o in seen.external
     }
-    return [order_id for order_id in seen.orders if str(order_id) not in ours]
+    return [order for order_id, order in seen.orders.items() if str(order_id) not in ours]
 
 
-def _disowned(seen: Seen) -> int:
+def _disowned(seen: Seen) -> list[Any]:
     """Nobody else trades here but a broker that took an order twice."""
-    if len(seen.twice) > 1:
-        return 0
-    return len(seen.external)
+    return [] if len(seen.twice) > 1 else seen.external
 
 
-def _different_orders(seen: Seen) -> int:
-    different = 0
+def _different_orders(seen: Seen) -> list[Any]:
+    different = []
     for order in seen.rows.orders:
         theirs = seen.of(order)
         if theirs is None or order.client_order_id in seen.twice:
             continue
-        told = (order.filled_quantity, order.status in _STATUSES.get(theirs["status"], ()))
-        is_different = told != (_decimal(theirs["filled"]), True)
+        is_same = order.status in _STATUSES.get(theirs["status"], ())
+        is_same = is_same and order.filled_quantity == _decimal(theirs["filled"])
         if theirs["status"] == "Working":
             terms = (order.quantity, order.limit_price, order.stop_price)
-            is_different = is_different or terms != _terms(theirs)
-        different += is_different
+            is_same = is_same and terms == _terms(theirs)
+        if not is_same:
+            different.append((order, theirs))
     return different
 
 
@@ -207,7 +217,7 @@ def _terms(theirs: dict[str, Any]) -> tuple[Decimal | None, ...]:
     return tuple(None if theirs.get(n) is None else _decimal(theirs[n]) for n in names)
 
 
-def _different_fills(seen: Seen) -> int:
+def _different_fills(seen: Seen) -> list[Any]:
     ours: defaultdict[tuple[Any, ...], Decimal] = defaultdict(Decimal)
     for fill in seen.rows.fills:
         key = (whole_id(fill.broker_fill_id), fill.contract, fill.side, fill.price)
@@ -216,49 +226,53 @@ def _different_fills(seen: Seen) -> int:
     for row in seen.fills:
         key = (str(row["id"]), row["contract"], _SIDES[row["action"]], _decimal(row["price"]))
         theirs[row["accountId"], *key] += _decimal(row["qty"])
-    return sum(ours[key] != theirs[key] for key in {*ours, *theirs})
+    keys = {*ours, *theirs}
+    return [(key, ours[key], theirs[key]) for key in keys if ours[key] != theirs[key]]
 
 
-def _different_fees(seen: Seen) -> int:
+def _different_fees(seen: Seen) -> list[Any]:
     ours: defaultdict[int, Decimal] = defaultdict(Decimal)
     for fill in seen.rows.fills:
         ours[seen.numbers[fill.account_id]] += fill.fee
-    return sum(ours[number] != seen.fees[number] for number in seen.numbers.values())
+    numbers = seen.numbers.values()
+    return [(n, ours[n], seen.fees[n]) for n in numbers if ours[n] != seen.fees[n]]
 
 
-def _different_positions(seen: Seen) -> int:
+def _different_positions(seen: Seen) -> list[Any]:
     shown = {(seen.numbers[row.account_id], row.contract): row.net_pos for row in seen.live}
-    return len(_differences(shown, seen.net))
+    return _differences(shown, seen.net)
 
 
-def _apart(seen: Seen) -> list[tuple[int, str]]:
+def _apart(seen: Seen) -> list[Any]:
     held: defaultdict[tuple[int, str], Decimal] = defaultdict(Decimal)
     for book in seen.rows.books:
         held[seen.numbers[book.account_id], book.contract] += book.net_pos
     return _differences(held, seen.net)
 
 
-def _wrongly_apart(seen: Seen) -> int:
-    return abs(len({number for number, _ in _apart(seen)}) - seen.apart)
+def _wrongly_apart(seen: Seen) -> list[Any]:
+    are = {number for (number, _), *_ in _apart(seen)}
+    return sorted(are ^ seen.apart)
 
 
 def _differences(
-    ours: dict[tuple[int, str], Decimal], theirs: dict[tuple[int, str], Decimal]
-) -> list[tuple[int, str]]:
-    keys: Iterable[tuple[int, str]] = {*ours, *theirs}
-    return [key for key in keys if ours.get(key, ZERO) != theirs.get(key, ZERO)]
+    ours: Mapping[tuple[int, str], Decimal], theirs: Mapping[tuple[int, str], Decimal]
+) -> list[Any]:
+    both = ((key, ours.get(key, ZERO), theirs.get(key, ZERO)) for key in {*ours, *theirs})
+    return [each for each in both if each[1] != each[2]]
 
 
-def _orphans(seen: Seen) -> int:
-    """Legs that the broker works while nothing is held in their contract. Ours of an entry that
+def _orphans(seen: Seen) -> list[Any]:
+    """Legs that the broker works while nothing is held in their contract. Those of an entry that
     was not filled are Suspended there."""
     legs = {o.broker_order_id for o in seen.rows.orders if o.role in ("take_profit", "stop_loss")}
-    return sum(
-        order["status"] == "Working"
+    return [
+        order
+        for order in seen.orders.values()
+        if order["status"] == "Working"
         and (str(order["id"]) in legs or order.get("parentId") is not None)
         and not seen.net.get((order["accountId"], order["contract"]), ZERO)
-        for order in seen.orders.values()
-    )
+    ]
 
 
 def _decimal(value: Any) -> Decimal:

@@ -131,6 +131,68 @@ def test_a_lost_entry_is_not_sent_again_after_its_deadline(desk: Desk, fake: Fak
     assert len(fake.sent) == 1
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.services.execution.FIRST_PAUSE_S", 0.01)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_the_broker_cannot_take_now_is_sent_in_a_moment(desk: Desk, fake: FakeBroker) -> None:
+    setup = desk.setup("fake", **BRACKET)
+    fake.script += [Does.NOT_NOW] * 3
+
+    setup.alert("buy")
+
+    assert [o.status for o in setup.orders("entry")] == ["not_found"] * 3 + ["filled"]
+    assert [o.status for o in setup.orders("stop_loss")] == ["cancelled"] * 3 + ["working"]
+    assert setup.outcome() == ("done", None)
+    assert in_sync(setup, fake)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_exit_that_the_broker_cannot_take_now_closes_what_is_then_held(
+    desk: Desk, fake: FakeBroker
+) -> None:
+    setup = desk.setup("fake", entry_quantity="2")
+    setup.alert("buy")
+    fake.script += [Does.NOT_NOW] * 2
+
+    setup.alert("close")
+
+    assert setup.outcome() == ("done", None)
+    assert setup.net() == 0
+    assert in_sync(setup, fake)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_entry_that_could_only_be_sent_after_its_deadline_fails_at_once(
+    desk: Desk, fake: FakeBroker
+) -> None:
+    setup = desk.setup("fake", entry_deadline=5)
+    fake.script.append(Does.NOT_NOW)
+    fake.not_now_s = 6
+
+    setup.alert("buy")
+
+    assert setup.outcome() == ("failed", "broker_rate_limited")
+    assert [o.status for o in setup.orders()] == ["rejected"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_broker_that_can_never_take_it_is_not_asked_for_ever(
+    desk: Desk, fake: FakeBroker
+) -> None:
+    setup = desk.setup("fake")
+    setup.alert("buy")
+    fake.script += [Does.NOT_NOW] * 10
+
+    setup.alert("close")
+
+    assert setup.outcome() == ("failed", "broker_rate_limited")
+    assert len(fake.sent) == 8
+    assert setup.net() == 1
+
+
 def test_a_lost_exit_is_sent_until_it_is_there(desk: Desk, fake: FakeBroker) -> None:
     setup = desk.setup("fake")
     setup.alert("buy")

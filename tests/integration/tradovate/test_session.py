@@ -227,6 +227,20 @@ def test_bad_credentials_are_tried_once(
     assert count(simulator, LOGIN_PATH) == 1
 
 
+def test_a_session_that_is_forgotten_while_it_is_stored_serves_who_asked(
+    transport: Transport,
+) -> None:
+    class Slow(MemoryStore):
+        def save_token(self, login_id: int, token: dict[str, Any] | None) -> None:
+            super().save_token(login_id, token)
+            if token is not None:
+                session.forget()
+
+    session = Session(LOGIN, Slow(), transport, Budget())
+
+    assert session.token()
+
+
 def test_corrected_credentials_are_tried_again(session: Session, store: MemoryStore) -> None:
     store.given["password"] = "wrong"
     with pytest.raises(BrokerRefused):
