@@ -308,10 +308,12 @@ class TradovateBroker:
         if any(legs):
             mirror.remember_legs(client_order_id, legs[0], legs[1])
         if request.is_strategy:
-            with mirror.expecting(number) as held:
-                answer = self._sent(login, account, request, ticket, (client_order_id,))
-                entry_id = _follow_strategy(login, answer, ticket)
-            login.changed(held)
+            try:
+                with mirror.expecting(number) as held:
+                    answer = self._sent(login, account, request, ticket, (client_order_id,))
+                    entry_id = _follow_strategy(login, answer, ticket)
+            finally:
+                login.changed(held)
         else:
             answer = self._sent(login, account, request, ticket, (client_order_id,))
             entry_id = _order_id(answer)

@@ -54,6 +54,7 @@ _FEW = 10
 _KEPT = timedelta(hours=48)
 """Finished orders are let go of after that."""
 _REFS_S = 10.0
+_INTERRUPTED = "Reading the lists was interrupted"
 
 T = TypeVar("T")
 Tell = Callable[[AccountRef, BrokerReport], None]
@@ -222,12 +223,14 @@ class Login:
             BrokerError: the broker did not answer; what was answered is known.
         """
         touched = Touched()
-        for chunk in chunks(sorted(set(order_ids))):
-            touched.add(self._look_at(chunk, purpose, changes))
-        touched.add(self._name_contracts())
-        self.changed(touched)
+        try:
+            for chunk in chunks(sorted(set(order_ids))):
+                self._look_at(chunk, purpose, changes, touched)
+            touched.add(self._name_contracts())
+        finally:
+            self.changed(touched)
 
-    def _look_at(self, chunk: list[int], purpose: Purpose, changes: bool) -> Touched:
+    def _look_at(self, chunk: list[int], purpose: Purpose, changes: bool, touched: Touched) -> None:
         mirror = self.mirror
         versions = chunk if changes else self._unseen(mirror.without_terms(chunk), chunk)
         commands = chunk if changes else self._unseen(mirror.without_commands(chunk), chunk)
@@ -237,7 +240,6 @@ class Login:
             partial(self._dependants, "orderVersion", versions, purpose),
             partial(self._dependants, "command", commands, purpose),
         )
-        touched = Touched()
         for kind, listed in zip(("order", "fill", "orderVersion", "command"), found, strict=True):
             touched.add(mirror.take(kind, listed or ()))
         refused = [command for each in chunk for command in mirror.refused_commands(each)]
@@ -247,7 +249,6 @@ class Login:
         )
         for kind, listed in zip(("commandReport", "fillFee"), more, strict=True):
             touched.add(mirror.take(kind, listed or ()))
-        return touched
 
     def _unseen(self, known_to_lack: list[int], order_ids: list[int]) -> list[int]:
         unknown = (i for i in order_ids if not self.mirror.knows(i))
@@ -313,13 +314,14 @@ class Login:
 
     def _read_as_first(self, purpose: Purpose) -> Touched:
         reading = self._reading = _Reading()
+        touched = Touched()
         try:
-            touched = self._read_lists(purpose, reading.began)
-        except BrokerError as e:
-            reading.done.set_exception(e)
-            raise
-        except BaseException:
-            reading.done.set_exception(BrokerUnavailable("Reading the lists was interrupted"))
+            self._read_lists(purpose, reading.began, touched)
+        except BaseException as e:
+            is_answer = isinstance(e, BrokerError)
+            reading.done.set_exception(e if is_answer else BrokerUnavailable(_INTERRUPTED))
+            # What the mirror has taken in is no news the next time.
+            self.changed(touched)
             raise
         finally:
             if self._reading is reading:
@@ -328,12 +330,11 @@ class Login:
         reading.done.set(None)
         return touched
 
-    def _read_lists(self, purpose: Purpose, began: float) -> Touched:
+    def _read_lists(self, purpose: Purpose, began: float, touched: Touched) -> None:
         kinds = ("account", "position", "order", "fill", "cashBalance")
         lists = together(*(partial(self._get, f"{kind}/list", None, purpose) for kind in kinds))
         found = {kind: listed or [] for kind, listed in zip(kinds, lists, strict=True)}
         known_open = {n: self.mirror.open_ids(n) for n in self.refs()}
-        touched = Touched()
         for kind in kinds:
             touched.add(self.mirror.take(kind, found[kind]))
         visible = {row["id"] for row in found["account"]}
@@ -350,7 +351,6 @@ class Login:
         touched.add(self._name_contracts())
         self.visible = visible
         self.mirror.forget(self.mirror.finished_before(clock.now() - _KEPT))
-        return touched
 
     def _look_for(self, missing: set[int], purpose: Purpose) -> None:
         """Orders that were open and are not in the list: archived, perhaps ended before."""
@@ -461,7 +461,11 @@ class Login:
         """Take in a snapshot and compare it with the lists; how much was not known, but for the
         first time. Listeners have been told everything when it returns."""
         touched = self.mirror.take_snapshot(parts)
-        touched.add(self._read_as_first(Purpose.READ))
+        try:
+            touched.add(self._read_as_first(Purpose.READ))
+        except BaseException:
+            self.changed(touched)
+            raise
         repaired = len(touched) if self._was_synchronised else 0
         self._was_synchronised = True
         self._wake()
@@ -487,12 +491,12 @@ class Login:
 
     def tell_complete(self, touched: Touched) -> None:
         """One complete report of each of our accounts that the broker shows. What a listener
-        cannot take is told again, and the exception goes on."""
+        cannot take, or nobody has time to tell, is told again, and the exception goes on."""
         try:
             for number, account in sorted(self.refs().items()):
                 if number in self.visible:
                     self._tell(account, self.mirror.complete(number, touched))
-        except Exception:
+        except BaseException:
             self.mirror.untell(touched)
             self.changed(touched)
             raise

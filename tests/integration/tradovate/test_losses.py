@@ -1,0 +1,116 @@
+"""What is told once is not lost, whatever breaks off in the middle of telling it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from itertools import count
+
+import gevent
+import pytest
+
+from app.brokers.base import AccountRef
+from app.domain.errors import BrokerUnavailable
+from app.domain.trading import BrokerReport, LegTicket, OrderTicket, Side
+from tests.simulators.tradovate.control import Simulator, running
+from tests.tradovate import CONTRACT, LOGIN, TradovateDesk
+
+STRATEGY = "orderstrategy/startorderstrategy"
+_ids = count(1)
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with running() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def desk(simulator: Simulator) -> Iterator[TradovateDesk]:
+    desk = TradovateDesk(simulator)
+    yield desk
+    desk.stop()
+
+
+@pytest.fixture
+def streamless(simulator: Simulator) -> Iterator[TradovateDesk]:
+    desk = TradovateDesk(simulator, has_stream=False)
+    desk.broker.poll(LOGIN)
+    yield desk
+    desk.stop()
+
+
+def _round_trip(desk: TradovateDesk) -> set[str]:
+    """Somebody buys and sells again at another terminal: nothing is held before and after."""
+    before = {f["id"] for f in desk.simulator.book()["fills"]}
+    for action in ("Buy", "Sell"):
+        desk.simulator.manual_trade(desk.number, CONTRACT, action, 1)
+    return {str(f["id"]) for f in desk.simulator.book()["fills"] if f["id"] not in before}
+
+
+def _heard(desk: TradovateDesk) -> set[str]:
+    return {fill.fill_id for report in desk.heard for fill in report.fills}
+
+
+def test_what_a_broken_poll_has_read_is_told_by_it_or_the_next(streamless: TradovateDesk) -> None:
+    streamless.simulator.set(charge_fees=False)  # a fee that comes later would tell it again
+    _round_trip(streamless)  # ... and so would the name of the contract
+    streamless.broker.poll(LOGIN)
+    fills = _round_trip(streamless)
+    streamless.simulator.rule("fillfee/list", {"status": 500}, times=None)
+
+    with pytest.raises(BrokerUnavailable):
+        streamless.broker.poll(LOGIN)
+    streamless.simulator.clear_rules()
+    streamless.broker.poll(LOGIN)
+
+    assert _heard(streamless) >= fills
+
+
+def test_what_a_broken_synchronisation_has_read_is_told_by_the_next(desk: TradovateDesk) -> None:
+    desk.simulator.post("cut_sockets")
+    fills = _round_trip(desk)
+    desk.simulator.rule("order/list", {"status": 500}, times=3)
+
+    desk.until(lambda: not desk.is_live())
+    desk.until(desk.is_live)
+
+    assert _heard(desk) >= fills
+
+
+def test_a_poll_that_is_cut_short_while_it_tells_tells_the_rest_later(
+    streamless: TradovateDesk,
+) -> None:
+    first = streamless.account
+    row = streamless.simulator.add_account(cash="10000")
+    second = replace(first, id=2, broker_account_id=str(row["id"]))
+    streamless.store.refs = (first, second)
+    streamless.broker.poll(LOGIN)
+    fills = _round_trip(streamless)
+    is_cut: list[bool] = []
+
+    def hang(_account: AccountRef, _report: BrokerReport) -> None:
+        if not is_cut:
+            is_cut.append(True)
+            gevent.sleep(5)
+
+    streamless.broker._listeners.insert(0, hang)
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.5):
+        streamless.broker.poll(LOGIN)
+    streamless.until(lambda: _heard(streamless) >= fills)
+
+
+def test_what_others_do_while_a_strategy_is_refused_is_told(desk: TradovateDesk) -> None:
+    leg = LegTicket("e-sl", offset=Decimal(10))
+    ticket = OrderTicket(CONTRACT, Side.BUY, Decimal(1), stop_loss=leg)
+    desk.simulator.rule(STRATEGY, "hang")
+    sending = gevent.spawn(desk.broker.place_order, desk.account, ticket, client_order_id="e")
+    desk.until(lambda: bool(desk.simulator.requests(STRATEGY)))
+
+    fills = _round_trip(desk)
+    desk.simulator.clear_rules()
+    with pytest.raises(BrokerUnavailable):
+        sending.get(timeout=10)
+
+    desk.until(lambda: _heard(desk) >= fills)
