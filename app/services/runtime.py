@@ -58,6 +58,7 @@ def register(app: Flask) -> None:
     context.list_with(TRADOVATE, partial(_listed, tradovate))
     reconcile.SETTLING[TRADOVATE] = timedelta(seconds=config.tradovate_settling_s)
     executor.price_with(partial(_simulated, feed))
+    executor.serve_where(user_data.serves)
     signals.wake_with(executor.wake)
     lifecycle.add("paper broker", paper.start, paper.stop)
     lifecycle.add("user streams", user_data.streams.start, user_data.streams.stop)

@@ -255,6 +255,12 @@ def is_here(login_id: int) -> bool:
     return login_id in streams.here
 
 
+def serves(account: AccountRef) -> bool:
+    """Whether the account is traded by this process: by the one that has the log-in's session and
+    budget, taken now where nobody has it."""
+    return account.login_id is None or account.login_id in ownership.hold([account.login_id])
+
+
 class Streams:
     """The streams of this process. A log-in's stream runs in one process only, whoever claimed it
     first; its owner's end is noticed by the next ``supervise`` of another."""
