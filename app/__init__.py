@@ -25,7 +25,7 @@ from app.extensions import (
 from app.json import DecimalProvider
 from app.models import engine as engines
 from app.services import health
-from app.web import attempts, auth, cookies, errors, headers, operations, requests, urls
+from app.web import auth, cookies, errors, headers, operations, requests, urls
 from config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +65,7 @@ def create_app(config: Config) -> APIFlask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     login_manager.init_app(app)
     csrf.init_app(app)
-    for part in (urls, cookies, requests, headers, operations, attempts, auth):
+    for part in (urls, cookies, requests, headers, operations, auth):
         part.register(app)
     # In the order in which they start: what the services keep running, then who asks for it.
     for part in (services, webhooks, api, pages, realtime, jobs):

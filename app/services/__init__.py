@@ -2,10 +2,11 @@
 
 from flask import Flask
 
-from app.services import runtime, secrets, sync
+from app.services import rate_limits, runtime, secrets, sync
 
 
 def register(app: Flask) -> None:
     secrets.register(app)
+    rate_limits.register(app)
     runtime.register(app)
     sync.register()

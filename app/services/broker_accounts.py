@@ -117,7 +117,8 @@ def try_code(
     user_id: int, broker: str, environment: str, code: str, redirect_uri: str
 ) -> tuple[Given, list[Found]]:
     """``try_log_in`` for somebody who comes back from the broker's own log-in page."""
-    return try_log_in(user_id, logins.exchange_code(broker, environment, code, redirect_uri))
+    given = logins.exchange_code(user_id, broker, environment, code, redirect_uri)
+    return try_log_in(user_id, given)
 
 
 def listed(user_id: int, login_id: int) -> list[Found]:

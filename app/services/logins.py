@@ -26,7 +26,7 @@ from app.domain.errors import BrokerRateLimited, BrokerRefused, Conflict, Invali
 from app.extensions import db, writer
 from app.models import Account, BrokerLogin
 from app.models.engine import LockHeld, exclusively, serialize
-from app.services import account_status, audit, secrets
+from app.services import account_status, audit, broker_sign_ins, secrets
 from app.services.owned import get
 from app.transactions import Tx
 
@@ -125,26 +125,32 @@ def sign_in(
 
     Raises:
         Invalid: the broker has no log-ins.
+        TooManyRequests: too many were tried.
         BrokerError: with the broker's own words.
     """
     broker = _required(given.broker)
     given = _with(given, device_id=device_id or _device_id(user_id, given))
     db.session.commit()  # no read may hold a transaction open while a broker is asked
-    found = broker.try_credentials(given.environment, given.credentials)
+    with broker_sign_ins.counted(user_id, given.broker):
+        found = broker.try_credentials(given.environment, given.credentials)
     if not (given.credentials.get("username") or given.credentials.get("identity")):
         given = _with(given, identity="accounts:" + ",".join(sorted(a.id for a in found)))
     return given, found
 
 
-def exchange_code(broker: str, environment: str, code: str, redirect_uri: str) -> Given:
+def exchange_code(
+    user_id: int, broker: str, environment: str, code: str, redirect_uri: str
+) -> Given:
     """What somebody who came back from the broker's own log-in page signs in with.
 
     Raises:
+        TooManyRequests: too many were tried.
         BrokerError: with the broker's own words; a code works once.
     """
     taker = cast("TakesCodes", _required(broker))
     db.session.commit()
-    credentials = taker.exchange_code(environment, code, redirect_uri)
+    with broker_sign_ins.counted(user_id, broker):
+        credentials = taker.exchange_code(environment, code, redirect_uri)
     return Given(broker, environment, credentials, OAUTH)
 
 

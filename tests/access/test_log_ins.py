@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
+import gevent
 import pytest
 from apiflask import APIFlask
 from flask import Flask
+from gevent.event import Event
 from sqlalchemy import select
 
+from app.brokers.logins import FoundAccount
+from app.domain.errors import TradingError
 from app.extensions import db
 from app.models import BrokerLogin, IdempotencyKey
 from app.services import logins, user_data
+from app.services.logins import Given
 from tests.login_broker import FakeLoginBroker, found
 from tests.people import Person, register
 
@@ -95,3 +101,108 @@ def test_one_user_finds_nothing_of_anothers_log_in_by_the_same_name(
     with app.app_context():
         rows = db.session.scalars(select(BrokerLogin)).all()
     assert len({row.device_id for row in rows}) == 2
+
+
+# What one user can use up. A broker counts refused sign-ins by address, which everybody shares.
+
+
+def test_who_guesses_at_the_broker_is_stopped_before_the_broker_stops_everybody(
+    alice: Person, broker: FakeLoginBroker
+) -> None:
+    answers = [_guess(alice, f"guess {number}") for number in range(6)]
+
+    assert [a.status_code for a in answers] == [422, 422, 422, 429, 429, 429]
+    assert int(answers[-1].headers["Retry-After"]) > 3000
+    assert len(broker.tried) == 3
+    assert _guess(alice, PASSWORD).status_code == 429
+
+
+def test_each_way_to_try_credentials_counts(alice: Person, broker: FakeLoginBroker) -> None:
+    account_id = alice.post("/api/accounts/", BODY).get_json()["id"]
+    wrong = {**CREDENTIALS, "password": "a guess"}
+    path = f"/api/accounts/{account_id}/"
+
+    refused = [
+        alice.post("/api/accounts/", {**BODY, "credentials": wrong}),
+        alice.put(path, {"credentials": wrong}),
+        alice.form("/accounts/log-in/", environment="demo", **wrong),
+    ]
+    stopped = [
+        alice.post("/api/accounts/", {**BODY, "credentials": wrong}),
+        alice.put(path, {"credentials": wrong}),
+        alice.form("/accounts/log-in/", environment="demo", **wrong),
+        _guess(alice, "a guess"),
+    ]
+    page = alice.form(f"/accounts/{account_id}/credentials/", **wrong)
+
+    assert [a.status_code for a in refused] == [422] * 3
+    assert [a.status_code for a in stopped] == [429] * 4
+    assert "Too many tries" in alice.client.get(page.location).text
+    assert len(broker.tried) == 4
+
+
+def test_one_who_mistypes_takes_nothing_from_the_others(
+    alice: Person, bob: Person, broker: FakeLoginBroker
+) -> None:
+    for number in range(4):
+        _guess(alice, f"guess {number}")
+
+    assert _guess(bob, PASSWORD).status_code == 200
+    assert _guess(bob, "mistyped").status_code == 422
+    assert _guess(bob, PASSWORD).status_code == 429
+
+
+def test_a_log_in_that_is_here_goes_on_when_no_new_one_may_be_tried(
+    alice: Person, bob: Person, broker: FakeLoginBroker
+) -> None:
+    account_id = bob.post("/api/accounts/", BODY).get_json()["id"]
+    for number in range(3):
+        _guess(alice, f"guess {number}")
+    _guess(bob, "mistyped")
+
+    tested = bob.post(TEST, {"account_id": account_id})
+    connected = bob.post(f"/api/accounts/{account_id}/connect/")
+
+    assert (tested.status_code, connected.status_code) == (200, 200)
+
+
+def test_guesses_at_the_same_time_are_counted_one_after_the_other(
+    app: Flask, alice: Person, broker: FakeLoginBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way, let_go, most = [0], Event(), [0]
+    try_credentials = broker.try_credentials
+
+    def slow(environment: str, credentials: Mapping[str, Any]) -> list[FoundAccount]:
+        under_way[0] += 1
+        most[0] = max(most[0], under_way[0])
+        let_go.wait(5)
+        under_way[0] -= 1
+        return try_credentials(environment, credentials)
+
+    def guess(number: int) -> str:
+        given = Given("tradovate", "demo", {**CREDENTIALS, "password": str(number)})
+        with app.app_context():
+            try:
+                logins.sign_in(alice.id, given)
+            except TradingError as e:
+                return e.code
+        return "signed in"
+
+    monkeypatch.setattr(broker, "try_credentials", slow)
+    greenlets = [gevent.spawn(guess, number) for number in range(8)]
+    gevent.idle()
+    let_go.set()
+    gevent.joinall(greenlets, timeout=10)
+
+    codes = sorted(str(greenlet.value) for greenlet in greenlets)
+    assert codes == ["bad_credentials"] * 3 + ["rate_limited"] * 5
+    assert most == [1]
+
+
+def test_credentials_that_work_are_not_counted_as_guesses(
+    alice: Person, broker: FakeLoginBroker
+) -> None:
+    answers = [_guess(alice, PASSWORD) for _ in range(31)]
+
+    assert {a.status_code for a in answers[:30]} == {200}
+    assert answers[30].status_code == 429
