@@ -830,7 +830,7 @@ class Mirror:
         side = wire.side_of(row.get("action"))
         kind = wire.order_type_of(terms.get("orderType"))
         status = wire.status_of(row.get("ordStatus"), quantity, filled)
-        if side is None or kind is None or status is None:
+        if side is None or kind is None:
             self._complain(f"words {order.id}", "an order in words that are not known", order.id)
             return None
         if name is None:

@@ -72,19 +72,20 @@ def order_type_of(name: object) -> OrderType | None:
     return _TYPES.get(str(name))
 
 
-def status_of(name: object, quantity: Decimal, filled: Decimal) -> OrderStatus | None:
-    """Our word for an ``ordStatus``, which has none for a part filled; None: not known.
+def status_of(name: object, quantity: Decimal, filled: Decimal) -> OrderStatus:
+    """Our word for an ``ordStatus``, which has none for a part filled.
 
     Fills prove more than the status says: an order that still works by its status and has all of
-    its quantity is filled.
+    its quantity is filled. A word that is not known (``Unknown`` is one of the schema's) is no
+    end: such an order may still fill, and one that is left out would be taken for gone.
     """
     status = str(name)
     if status == "Completed":
         return OrderStatus.FILLED if filled >= quantity else OrderStatus.CANCELLED
     if status in _FINAL_STATUSES:
         return _FINAL_STATUSES[status]
-    known = _OPEN_STATUSES.get(status)
-    if known is None or not filled:
+    known = _OPEN_STATUSES.get(status, OrderStatus.WORKING)
+    if not filled:
         return known
     if filled >= quantity:
         return OrderStatus.FILLED

@@ -309,9 +309,14 @@ def test_a_refused_change_is_a_reason_of_an_order_that_goes_on(mirror: Mirror) -
     assert mirror.command_refusal(1, 21) is None
 
 
-@pytest.mark.parametrize(
-    "change", [_order(status="Quantum"), _order(action="Swap"), _version(orderType="Iceberg")]
-)
+def test_an_order_in_a_state_that_nobody_knows_is_open(mirror: Mirror) -> None:
+    mirror.apply([_order(status="Unknown"), _version(), _command(clOrdId="mine")])
+
+    [told] = mirror.complete(ACCOUNT).orders
+    assert (told.client_order_id, told.status) == ("mine", OrderStatus.WORKING)
+
+
+@pytest.mark.parametrize("change", [_order(action="Swap"), _version(orderType="Iceberg")])
 def test_an_order_in_unknown_words_is_not_told(mirror: Mirror, change: Change) -> None:
     mirror.apply([_order(second=0), _version(), _command()])
 

@@ -70,11 +70,12 @@ def test_only_whole_contracts_are_sent(quantity: str) -> None:
         ("Expired", 0, OrderStatus.EXPIRED),
         ("Completed", 2, OrderStatus.FILLED),
         ("Completed", 1, OrderStatus.CANCELLED),
-        ("Unknown", 0, None),
-        ("Quantum", 0, None),
+        ("Unknown", 0, OrderStatus.WORKING),
+        ("Unknown", 2, OrderStatus.FILLED),
+        ("Quantum", 1, OrderStatus.PARTIALLY_FILLED),
     ],
 )
-def test_statuses_become_ours(name: str, filled: int, expected: OrderStatus | None) -> None:
+def test_statuses_become_ours(name: str, filled: int, expected: OrderStatus) -> None:
     assert wire.status_of(name, Decimal(2), Decimal(filled)) is expected
 
 
