@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event, text
@@ -95,6 +96,8 @@ class Ownership:
     def __init__(self) -> None:
         self._file: Any = None
         self._connection: Connection | None = None
+        self._in_use = RLock()
+        """One connection for all who ask: one at a time."""
         self.boot: int = 0
 
     def bind(self, engine: Engine, lock_path: Path) -> None:
@@ -148,7 +151,8 @@ class Ownership:
     def _ask_lead(self, name: int) -> bool:
         if self._connection is None:
             return False
-        return bool(self._connection.scalar(_TRY_LEAD, {"class": self._CLASS + 1, "id": name}))
+        with self._in_use:
+            return bool(self._connection.scalar(_TRY_LEAD, {"class": self._CLASS + 1, "id": name}))
 
     def hold(self, login_ids: Collection[int]) -> set[int]:
         """Which of these log-ins are this process's, taken now where they are free."""
@@ -171,14 +175,18 @@ class Ownership:
     def _ask_logins(self, wanted: dict[str, Any]) -> set[int]:
         if self._connection is None:
             self.claim_boot(self.boot)
-        return set(self._connection.scalars(_TRY_LOGINS, wanted)) if self._connection else set()
+        if self._connection is None:
+            return set()
+        with self._in_use:
+            return set(self._connection.scalars(_TRY_LOGINS, wanted))
 
     def let_go(self, login_id: int) -> None:
         """Leave a log-in to other processes."""
         if self._connection is None:
             return
         try:
-            self._connection.execute(_LEAVE, {"class": self._CLASS + 2, "id": login_id})
+            with self._in_use:
+                self._connection.execute(_LEAVE, {"class": self._CLASS + 2, "id": login_id})
         except DBAPIError:  # the lock went with the connection
             self._disconnect()
 
