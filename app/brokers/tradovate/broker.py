@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from time import monotonic
@@ -69,9 +69,9 @@ LIVE = "live"
 _TRIED_S = 300.0
 """For so long the session of tried credentials is kept."""
 _PRICE_AGE = timedelta(minutes=5)
-_BEHIND = timedelta(seconds=5)
-"""What was accepted and not yet heard of is dated back by this, so that whatever the broker tells
-of it is newer, whichever clock is ahead."""
+_BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
+"""The time of what was accepted and not yet heard of, so that whatever the broker tells of it is
+newer, whichever clock is ahead and by how much."""
 _OVER = frozenset(
     {OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.REJECTED, OrderStatus.EXPIRED}
 )
@@ -766,7 +766,7 @@ def _order_or_stub(
         stop_price=ticket.stop_price,
         avg_fill_price=None,
         reason=None,
-        at=clock.now() - _BEHIND,
+        at=_BEFORE_ALL,
     )
 
 

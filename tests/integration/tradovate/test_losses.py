@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from itertools import count
 
 import gevent
 import pytest
+import time_machine
 
+from app import clock
 from app.brokers.base import AccountRef
 from app.domain.errors import BrokerUnavailable
-from app.domain.trading import BrokerReport, LegTicket, OrderTicket, Side
+from app.domain.trading import BrokerReport, LegTicket, OrderTicket, OrderType, Side
 from tests.simulators.tradovate.control import Simulator, running
 from tests.tradovate import CONTRACT, LOGIN, TradovateDesk
 
@@ -114,3 +117,18 @@ def test_what_others_do_while_a_strategy_is_refused_is_told(desk: TradovateDesk)
         sending.get(timeout=10)
 
     desk.until(lambda: _heard(desk) >= fills)
+
+
+def test_what_is_told_of_an_accepted_order_is_news_even_where_our_clock_is_ahead(
+    streamless: TradovateDesk,
+) -> None:
+    ticket = OrderTicket(CONTRACT, Side.BUY, Decimal(1), OrderType.LIMIT, Decimal(19990))
+    streamless.simulator.rule("order/items", {"status": 500}, times=None)
+
+    with time_machine.travel(clock.now() + timedelta(minutes=2)):
+        accepted = streamless.broker.place_order(streamless.account, ticket, client_order_id="a")
+        streamless.simulator.clear_rules()
+        told = streamless.broker.find_order(streamless.account, "a")
+
+    assert told is not None
+    assert told.at >= accepted.orders[0].at
