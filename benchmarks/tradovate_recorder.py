@@ -91,9 +91,9 @@ def _figures(
     print(
         f"  {figures['polled']:.0f} of {len(others)} polled within {interval} s; p95 of the delay "
         f"{figures['late']:.2f} s (without the two {figures['floor_late']:.2f} s), ratio "
-        f"{figures['late'] / max(figures['floor_late'], _LEAST_S):.2f}; all lists asked for within "
-        f"{figures['took'] * 1000:.0f} ms (without {figures['floor_took'] * 1000:.0f} ms); at most {figures['hourly']:,.0f} of "
-        f"{BUDGET:,} requests an hour, {figures['cpu']:.1f} % of a core"
+        f"{figures['late'] / max(figures['floor_late'], _LEAST_S):.2f}; all lists asked for "
+        f"within {figures['took'] * 1000:.0f} ms (without {figures['floor_took'] * 1000:.0f} ms); "
+        f"at most {figures['hourly']:,.0f} of {BUDGET:,} requests an hour, {figures['cpu']:.1f} % of a core"
     )
     return figures
 
@@ -107,7 +107,8 @@ def _show(name: str, window: _Window, others: list[str]) -> None:
         f"({min(polls)} to {max(polls)} each), {min(requests)} to {max(requests)} requests each; "
         f"delay p50 {percentile(late, 50):.2f} p95 {percentile(late, 95):.2f} "
         f"max {max(late):.2f} s; all lists asked for within p50 "
-        f"{percentile(took, 50) * 1000:.0f} p95 {percentile(took, 95) * 1000:.0f} ms; CPU {window.cpu / window.length * 100:.1f} %"
+        f"{percentile(took, 50) * 1000:.0f} p95 {percentile(took, 95) * 1000:.0f} ms; "
+        f"CPU {window.cpu / window.length * 100:.1f} %"
     )
 
 
