@@ -93,7 +93,8 @@ def _figures(
         f"{figures['late']:.2f} s (without the two {figures['floor_late']:.2f} s), ratio "
         f"{figures['late'] / max(figures['floor_late'], _LEAST_S):.2f}; all lists asked for "
         f"within {figures['took'] * 1000:.0f} ms (without {figures['floor_took'] * 1000:.0f} ms); "
-        f"at most {figures['hourly']:,.0f} of {BUDGET:,} requests an hour, {figures['cpu']:.1f} % of a core"
+        f"at most {figures['hourly']:,.0f} of {BUDGET:,} requests an hour, "
+        f"{figures['cpu']:.1f} % of a core"
     )
     return figures
 
