@@ -4,7 +4,7 @@ should be 0."""
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -84,12 +84,12 @@ def rest(world: TradovateWorld) -> Counts:
     """Let everything come to rest, look while positions are held and orders work, and stop; then
     look at entries that the broker takes twice, and stop again. Differences add up."""
     world.settle()
-    agree(world)
+    _agree(world, compare)
     wrong = proof.misplaced(world)
     held = _counted(world, compare(see(world)))
     world.finish()
     world.enter_twice()
-    agree(world)
+    _agree(world, _after_twice)
     twice = _counted(world, _after_twice(see(world)))
     world.flatten()
     return {
@@ -99,9 +99,9 @@ def rest(world: TradovateWorld) -> Counts:
     }
 
 
-def agree(world: TradovateWorld) -> None:
-    """Wait until both sides say the same, but not for ever."""
-    with_timeout(lambda: not any(compare(see(world)).values()), AGREEING_S)
+def _agree(world: TradovateWorld, found: Callable[[Seen], Found]) -> None:
+    """Wait until nothing is found, but not for ever."""
+    with_timeout(lambda: not any(found(see(world)).values()), AGREEING_S)
 
 
 def _counted(world: TradovateWorld, found: Found) -> Counts:

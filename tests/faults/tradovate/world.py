@@ -4,14 +4,15 @@ everything that can go wrong between the two."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import gevent
+from gevent.event import Event
 from sqlalchemy import select
 
 from app.models import Account
@@ -32,9 +33,9 @@ _MARKETS = {
 }
 """Where the price of each product begins, and its tick."""
 _SETTLING_MS = "1500"
-_AGREEING_S = 30.0
 _UNLIMITED = 10_000_000
 _STEP_S = 0.05
+_LOOK_S = 0.01
 
 _CALLS = (
     "order/placeorder",
@@ -117,6 +118,21 @@ def _strategies() -> list[Strategy]:
         Strategy("limit with exits", "M2K1!", {**limit, **bracket("8")}, (3, 4)),
         Strategy("limit", "RTY1!", {"entry_quantity": "2", **limit}, (1,)),
     ]
+
+
+@contextmanager
+def _beside(*works: Callable[[Event], None]) -> Iterator[None]:
+    """Do these meanwhile. They end by themselves when they are told that it is over: one that is
+    killed would leave its connection open."""
+    is_over = Event()
+    greenlets = [gevent.spawn(work, is_over) for work in works]
+    try:
+        yield
+    finally:
+        is_over.set()
+        gevent.joinall(greenlets)
+    for greenlet in greenlets:
+        greenlet.get()
 
 
 class TradovateWorld(World):
@@ -218,9 +234,9 @@ class TradovateWorld(World):
             for contract in self._contracts[root]:
                 self.simulator.set_price(contract, price, price + tick, price)
 
-    def _walk(self) -> None:
+    def _walk(self, is_over: Event) -> None:
         """Let the prices move, near where they began."""
-        while True:
+        while not is_over.wait(_STEP_S):
             root = self.random.choice(list(_MARKETS))
             start, tick = _MARKETS[root]
             ticks = self.random.randint(-3, 3)
@@ -228,7 +244,6 @@ class TradovateWorld(World):
             if abs(distance) <= 30 * tick:
                 self._prices[root] += ticks * tick
             self.quote([root])
-            gevent.sleep(_STEP_S)
 
     # Trouble
 
@@ -251,7 +266,7 @@ class TradovateWorld(World):
                 self.twice |= {body.get("uuid"), *(each.get("clOrdId") for each in (body, *legs))}
         self.simulator.clear_requests()
 
-    def _trouble(self) -> None:
+    def _trouble(self, is_over: Event) -> None:
         """One thing after the other goes wrong."""
         kinds = (
             self._spoil_call,
@@ -263,8 +278,7 @@ class TradovateWorld(World):
             self._end_sessions,
             self._misbehave,
         )
-        while True:
-            gevent.sleep(self.random.uniform(0.05, 0.6))
+        while not is_over.wait(self.random.uniform(0.05, 0.6)):
             self.random.choice(kinds)()
 
     def _spoil_call(self) -> None:
@@ -323,48 +337,61 @@ class TradovateWorld(World):
     # Kills
 
     def cycle(self, *, each: int = 2) -> None:
-        """One life of the process in bad weather, ended at a chosen step."""
+        """One life of the process, most often in bad weather, ended at a chosen step."""
         if self.random.random() < 0.5:
             self.calm()
+        is_bad = self.random.random() < 0.8
         way: Any = self.random.choice((*self.points, *AMBUSHES, *AMBUSHES, "moment", "moment"))
-        weather = [gevent.spawn(self._walk)]
-        if self.random.random() < 0.8:
-            weather.append(gevent.spawn(self._trouble))
-        try:
+        with self._weather(is_bad=is_bad):
             if isinstance(way, Ambush):
                 self._die_in(way, each)
             elif way == "moment":
                 self.die({}, each, kill_after_s=self.random.uniform(1.5, 5.0))
             else:
                 self.die(self.at_point(way), each)
-        finally:
-            failed = [w.exception for w in weather if w.exception is not None]
-            gevent.killall(weather)
-        for exception in failed:
-            raise exception
+
+    def die_at(self, passing: str, *, each: int = 2) -> None:
+        """One life in bad weather, ended at ``point:passing``."""
+        with self._weather(is_bad=True):
+            self.die({"FAULT_POINT": passing}, each)
+
+    def die_in(self, ambush: Ambush, *, each: int = 2) -> None:
+        """One life in bad weather, ended by an ambush."""
+        with self._weather(is_bad=True):
+            self._die_in(ambush, each)
+
+    @contextmanager
+    def _weather(self, *, is_bad: bool) -> Iterator[None]:
+        """Prices move meanwhile and, where it is bad, things go wrong."""
+        meanwhile = (self._walk, self._trouble) if is_bad else (self._walk,)
+        with _beside(*meanwhile):
+            yield
 
     def _die_in(self, ambush: Ambush, each: int) -> None:
         passing = self.random.randint(1, ambush.most_passing)
         path, do = self.random.choice(ambush.paths), self.random.choice(ambush.does)
         rule = self.simulator.rule(path, do, skip=passing - 1)
         within_s = self.random.uniform(0, ambush.within_s)
-        striker = gevent.spawn(self._strike, rule, ambush.name, within_s)
-        if ambush.prepare is not None:
-            gevent.spawn_later(self.random.uniform(0, 4), ambush.prepare, self.simulator)
+
+        def prepare(is_over: Event) -> None:
+            if ambush.prepare is not None and not is_over.wait(self.random.uniform(0, 4)):
+                ambush.prepare(self.simulator)
+
+        def strike(is_over: Event) -> None:
+            while not is_over.wait(_LOOK_S):
+                if any(r["id"] == rule and r["hits"] for r in self.simulator.rules()):
+                    is_over.wait(within_s)
+                    self._strike(ambush.name)
+                    return
+
         try:
-            self.die({}, each)
+            with _beside(prepare, strike):
+                self.die({}, each)
         finally:
-            striker.kill()
             self._struck = None
             self.simulator.clear_rules(rule)
 
-    def _strike(self, rule: int, name: str, after_s: float) -> None:
-        def is_hit() -> bool:
-            return any(r["id"] == rule and r["hits"] for r in self.simulator.rules())
-
-        while not is_hit():
-            gevent.sleep(0.01)
-        gevent.sleep(after_s)
+    def _strike(self, name: str) -> None:
         if self._process is not None and self.is_alive:
             self._struck = name
             self._process.kill()

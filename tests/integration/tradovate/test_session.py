@@ -234,11 +234,11 @@ def test_a_session_that_is_forgotten_while_it_is_stored_serves_who_asked(
         def save_token(self, login_id: int, token: dict[str, Any] | None) -> None:
             super().save_token(login_id, token)
             if token is not None:
-                session.forget()
+                mine.forget()
 
-    session = Session(LOGIN, Slow(), transport, Budget())
+    mine = Session(LOGIN, Slow(), transport, Budget())
 
-    assert session.token()
+    assert mine.token()
 
 
 def test_corrected_credentials_are_tried_again(session: Session, store: MemoryStore) -> None:
