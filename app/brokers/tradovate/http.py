@@ -33,6 +33,7 @@ from app.brokers.tradovate.errors import (
     SessionLost,
     quoted,
 )
+from app.brokers.tradovate.refusals import Refusals
 from app.domain.errors import BrokerRateLimited, BrokerUnavailable, TradingError
 from app.metrics import BROKER_REQUESTS
 
@@ -67,6 +68,8 @@ class Transport:
         timeout: tuple[float, float] = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
         deadline_s: float = _DEADLINE_S,
     ) -> None:
+        self.refusals = Refusals()
+        """Of signing in, which is limited by address, whoever it is for."""
         self._base_url = base_url.rstrip("/")
         self._timeout = timeout
         self._deadline_s = deadline_s

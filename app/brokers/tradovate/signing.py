@@ -56,11 +56,12 @@ def sign_in(transport: Transport, credentials: Mapping[str, Any]) -> dict[str, A
     }
     body = {name: value for name, value in body.items() if value not in (None, "")}
     secrets = [str(body[name]) for name in ("password", "sec") if name in body]
-    try:
-        answer = _with_ticket(transport, body)
-    except (SessionLost, BadRequest) as e:
-        raise BrokerRefused(e.detail, code="bad_credentials") from e
-    return token_of(answer, {}, secrets)
+    with transport.refusals.counted(body):
+        try:
+            answer = _with_ticket(transport, body)
+        except (SessionLost, BadRequest) as e:
+            raise BrokerRefused(e.detail, code="bad_credentials") from e
+        return token_of(answer, {}, secrets)
 
 
 def exchange_code(
@@ -93,7 +94,8 @@ def refresh_grant(
         "client_id": str(credentials.get("client_id") or ""),
         "client_secret": str(credentials.get("client_secret") or ""),
     }
-    return _granted(transport, fields)
+    with transport.refusals.counted(fields):
+        return _granted(transport, fields)
 
 
 def _with_ticket(transport: Transport, body: Mapping[str, Any]) -> Any:

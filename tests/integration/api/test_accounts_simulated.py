@@ -188,6 +188,31 @@ def test_new_credentials_are_a_new_session(owner: Caller, tradovate: Simulator) 
     assert owner.get(path)["status"] == "connected"
 
 
+def test_who_connects_over_and_over_does_not_use_up_the_sign_ins_of_all(
+    owner: Caller, tradovate: Simulator
+) -> None:
+    made = owner.post("/api/accounts/", BODY, 201)
+    path = f"/api/accounts/{made['id']}/"
+    _connected(owner, made["id"])
+    owner.post(path + "disconnect/")
+    tradovate.revoke_tokens("jo", status=401)
+    tradovate.add_user("jo", "changed")
+    tradovate.clear_requests()
+
+    def refused() -> Any:
+        return owner.get(path)["status"] == "error"
+
+    for _ in range(5):
+        owner.post(path + "connect/")
+        until(refused)
+        owner.post(path + "disconnect/")
+    owner.post(path + "connect/")
+    until(refused)
+
+    assert len(tradovate.requests(LOGIN_PATH)) == 2
+    assert "not sent again before" in owner.get(path)["last_error"]
+
+
 def test_the_last_account_ends_the_stream(owner: Caller, tradovate: Simulator) -> None:
     made = owner.post("/api/accounts/", BODY, 201)
     _connected(owner, made["id"])
