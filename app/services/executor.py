@@ -327,6 +327,10 @@ class _Lane:
             if command.after is not None:
                 command.after(broker, ref)
             command.done.set(None)
+        except TradingError as e:  # said to the asker in words
+            log.warning("command failed", extra={"account_id": ref.id, "detail": e.detail})
+            self._is_settled = False
+            command.done.set_exception(e)
         except Exception as e:  # it is the asker's to handle
             log.exception("command failed", extra={"account_id": ref.id})
             self._is_settled = False
@@ -396,7 +400,7 @@ class _Lane:
     def _proceed(self, run: Run, answers: list[Answer]) -> Run:
         """Store the outcome; while the database is away the answers are kept and tried again."""
         while True:
-            attempt = replace(run, calls=list(run.calls), asked=set(run.asked))
+            attempt = replace(run, calls=list(run.calls), asked=dict(run.asked))
             try:
                 done = writer.run(partial(execution.proceed, run=attempt, answers=answers))
                 faults.point("outcome stored")

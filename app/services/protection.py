@@ -37,7 +37,8 @@ from app.transactions import Tx
 log = logging.getLogger(__name__)
 
 EVERY_S = 2.0
-_FIRST_PAUSE_S = 30.0
+FIRST_PAUSE_S = 5.0
+"""How soon a repair that changed nothing is tried again; then ever later."""
 _LONGEST_PAUSE_S = 600.0
 _WORKING = (
     OrderStatus.WORKING.value,
@@ -97,7 +98,7 @@ class _Known:
     """A fault as it was seen before, and when its repair may be tried (again)."""
 
     is_told: bool = False
-    pause_s: float = _FIRST_PAUSE_S
+    pause_s: float = field(default_factory=lambda: FIRST_PAUSE_S)
     repair_at: float = 0.0
 
 

@@ -100,8 +100,8 @@ class Run:
     """An answer of this step was not clear: what the broker has of it is read from its orders."""
     awaited: str | None = None
     """A market order that the broker took and has not filled yet."""
-    asked: set[str] = field(default_factory=set)
-    """Orders that this run has asked to cancel."""
+    asked: dict[str, datetime] = field(default_factory=dict)
+    """Orders that this run has asked to cancel, and when it did so last."""
     waiting_until: datetime | None = None
     held_since: datetime | None = None
     held_until: datetime | None = None

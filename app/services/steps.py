@@ -49,6 +49,8 @@ _BOOKS = table(Book)
 FLAT_TIMEOUT = timedelta(seconds=10)
 """How long an exit may take before an entry that waits for it is given up; how long a market order
 that the broker took may take to fill before the account's work goes on."""
+ASK_AGAIN = timedelta(seconds=1)
+"""An order that still works so long after its cancel was asked for is asked to cancel again."""
 _MOST_EXITS = 5
 """How many exits one step sends before it is given up."""
 _OPEN_OF_TRADER = Prepared(
@@ -105,19 +107,31 @@ def _await_last_fills(tx: Tx, run: Run, ids: tuple[str, ...]) -> list[Call]:
 
 
 def _cancel_rows(tx: Tx, run: Run, rows: list[Any]) -> list[Call]:
-    """Ask for what is not yet asked for; then wait until each is confirmed as ended."""
-    fresh = [row for row in rows if row["client_order_id"] not in run.asked]
-    if fresh:
-        now = clock.now()
-        for row in fresh:
-            run.asked.add(row["client_order_id"])
-            if row["status"] in _CANCELLABLE:
-                _set_status(tx, row, OrderStatus.CANCEL_PENDING, now)
-        return [Cancel(row["client_order_id"], row["broker_order_id"]) for row in fresh]
+    """Ask for what is not yet asked for, or was in vain; then wait until each is confirmed as
+    ended."""
     if not rows:
         return []
-    ids = tuple(row["client_order_id"] for row in rows)
-    return _wait(run, "not_cancelled", "An order could not be cancelled in time.", ids)
+    now = clock.now()
+    due = [row for row in rows if _is_to_ask(run, row, now)]
+    is_repeated = all(row["client_order_id"] in run.asked for row in rows)
+    if is_repeated and run.waiting_until is None:
+        run.waiting_until = now + FLAT_TIMEOUT
+    if not due or (is_repeated and run.waiting_until is not None and now >= run.waiting_until):
+        ids = tuple(row["client_order_id"] for row in rows)
+        return _wait(run, "not_cancelled", "An order could not be cancelled in time.", ids)
+    for row in due:
+        run.asked[row["client_order_id"]] = now
+        if row["status"] in _CANCELLABLE:
+            _set_status(tx, row, OrderStatus.CANCEL_PENDING, now)
+    return [Cancel(row["client_order_id"], row["broker_order_id"]) for row in due]
+
+
+def _is_to_ask(run: Run, row: Any, now: datetime) -> bool:
+    """A request to cancel may get lost: then its order is said to work as before."""
+    asked_at = run.asked.get(row["client_order_id"])
+    if asked_at is None:
+        return True
+    return row["status"] in _CANCELLABLE and now - asked_at >= ASK_AGAIN
 
 
 def _close(tx: Tx, run: Run, step: Close) -> list[Call]:
