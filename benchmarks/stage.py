@@ -81,6 +81,10 @@ class Stage:
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text[:300]}"
         return answer.json() if answer.content else None
 
+    def of_another(self, name: str) -> Stage:
+        """The same app for another user."""
+        return _arrived(Stage(self.port, self.pid, requests.Session(), self.folder), name)
+
     def add_account(self) -> int:
         name = f"Paper {len(self.account_ids) + 1}"
         made = self.call(
@@ -126,15 +130,19 @@ def app(**environment: str) -> Iterator[Stage]:
             **environment,
         }
         with process(["run.py"], **settings) as (child, port):
-            stage = Stage(port, child.pid, requests.Session(), Path(folder))
-            stage.session.trust_env = False
-            person = {"username": "bench", "email": "bench@example.com", "password": PASSWORD}
-            made = stage.call("POST", "/api/auth/register/", person)
-            stage.session.headers["X-CSRFToken"] = made["csrf_token"]
-            wanted = {"name": "bench", "scopes": ["read", "trade"]}
-            stage.key = stage.call("POST", "/api/auth/api-keys/", wanted)["key"]
-            stage.session.headers["Authorization"] = f"Bearer {stage.key}"
-            yield stage
+            yield _arrived(Stage(port, child.pid, requests.Session(), Path(folder)), "bench")
+
+
+def _arrived(stage: Stage, name: str) -> Stage:
+    """Register somebody and let the stage be theirs."""
+    stage.session.trust_env = False
+    person = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
+    made = stage.call("POST", "/api/auth/register/", person)
+    stage.session.headers["X-CSRFToken"] = made["csrf_token"]
+    wanted = {"name": name, "scopes": ["read", "trade"]}
+    stage.key = stage.call("POST", "/api/auth/api-keys/", wanted)["key"]
+    stage.session.headers["Authorization"] = f"Bearer {stage.key}"
+    return stage
 
 
 PASSWORD = "a long benchmark pass phrase 7"

@@ -19,13 +19,14 @@ _LIVE_WITHIN_S = 60.0
 
 @dataclass
 class Desk:
-    """``account_ids``: ours, in the order they were opened, with those of the broker; ``users``:
-    the names of the log-ins at the simulator."""
+    """``stage`` is that of whoever opens log-ins. ``users``: the names of these at the simulator;
+    ``numbers``: the broker's of our accounts; ``stages``: whose these are."""
 
     stage: Stage
     simulator: Simulator
     users: list[str] = field(default_factory=list)
     numbers: dict[int, int] = field(default_factory=dict)
+    stages: dict[int, Stage] = field(default_factory=dict)
 
     @property
     def account_ids(self) -> list[int]:
@@ -51,20 +52,24 @@ class Desk:
             )
             login = {"login_id": opened["login_id"]}
             self.numbers[opened["id"]] = number
+            self.stages[opened["id"]] = self.stage
         return name
 
     def wait_until_live(self) -> None:
-        def is_live() -> bool:
-            states = self.stage.call("GET", "/api/user-data/status/")["items"]
-            return all(state["state"] == "live" for state in states)
+        def are_live() -> bool:
+            return all(state["state"] == "live" for state in self._streams())
 
-        wait_for(is_live, _LIVE_WITHIN_S, "not every stream is live")
+        wait_for(are_live, _LIVE_WITHIN_S, "not every stream is live")
 
     def requested(self) -> int:
         """How many requests all log-ins have made of their budgets."""
-        states = self.stage.call("GET", "/api/user-data/status/")["items"]
-        budgets = {state["login_id"]: state["budget"] for state in states}
+        budgets = {state["login_id"]: state["budget"] for state in self._streams()}
         return sum(budget["limit"] - budget["left"] for budget in budgets.values())
+
+    def _streams(self) -> list[dict[str, Any]]:
+        stages = {stage.key: stage for stage in self.stages.values()}.values()
+        found = [stage.call("GET", "/api/user-data/status/")["items"] for stage in stages]
+        return [state for of_person in found for state in of_person]
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""200 demo accounts on 50 log-ins, each with a recorder, polled within one RECORDER_INTERVAL.
+"""200 demo accounts on 50 log-ins of 5 people, each with a recorder, polled within one
+RECORDER_INTERVAL.
 
 Two intervals are compared: one in which all answer, and one in which the requests of one log-in
 hang and those of another are answered 500. Floor: the interval without them, in the same run.
@@ -17,7 +18,8 @@ from itertools import pairwise
 from benchmarks.stage import percentile
 from benchmarks.tradovate import CONTRACT, Desk, cpu_seconds, desk, wait_for
 
-LOGINS = 50
+PEOPLE = 5
+LOGINS_EACH = 10
 ACCOUNTS_EACH = 4
 INTERVAL_S = 60
 QUICK_INTERVAL_S = 10
@@ -118,12 +120,14 @@ def _flat(of: dict[str, list[float]], users: Iterable[str]) -> list[float]:
 
 
 def _set_up(at: Desk) -> None:
-    for _ in range(LOGINS):
-        at.add_login(ACCOUNTS_EACH)
+    for person in range(1, PEOPLE + 1):
+        at.stage = at.stage.of_another(f"recorder{person}")
+        for _ in range(LOGINS_EACH):
+            at.add_login(ACCOUNTS_EACH)
     at.wait_until_live()
     for account_id, number in at.numbers.items():
         at.simulator.manual_trade(number, CONTRACT, "Buy", 1)
-        at.stage.call(
+        at.stages[account_id].call(
             "POST",
             "/api/recorders/",
             {
