@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -11,13 +12,30 @@ import pytest
 from app.brokers.tradovate.broker import TradovateBroker
 from app.brokers.tradovate.http import Transport
 from app.brokers.tradovate.link import Limits
-from app.services import protection, reconcile, runtime, stream_states, sync
+from app.services import (
+    execution,
+    protection,
+    reconcile,
+    runtime,
+    steps,
+    stream_states,
+    sync,
+)
 from config import Config, load
 from tests.conftest import KEYS
 from tests.integration.tradovate.floor import Floor
 from tests.simulators.tradovate.control import Simulator, running
 
-_LIMITS = Limits(parts_gap_s=0.05, first_pause_s=0.1, longest_pause_s=0.5, shortest_pause_s=0.05)
+_LIMITS = Limits(
+    parts_gap_s=0.05,
+    first_pause_s=0.1,
+    longest_pause_s=0.5,
+    shortest_pause_s=0.05,
+    soft_silence_s=3.0,
+    hard_silence_s=4.0,
+    maintenance_s=1.0,
+    quota_s=1.0,
+)
 _TIMEOUTS = (2.0, 1.5)
 """Connect, read. So long a request that hangs is waited for."""
 
@@ -44,6 +62,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(runtime, "TradovateBroker", broker)
     monkeypatch.setattr(protection, "EVERY_S", 0.3)
+    monkeypatch.setattr(protection, "FIRST_PAUSE_S", 0.3)
+    monkeypatch.setattr(steps, "ASK_AGAIN", timedelta(seconds=0.2))
+    monkeypatch.setattr(execution, "FIRST_PAUSE_S", 0.2)
     monkeypatch.setattr(sync, "PATIENCE_S", 0.3)
     monkeypatch.setattr(reconcile, "PAUSE_S", 0.1)
     monkeypatch.setattr(stream_states, "FLAP_S", 0.1)

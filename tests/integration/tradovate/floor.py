@@ -268,7 +268,7 @@ class Floor:
     def is_live(self) -> bool:
         return all(row.status == "connected" for row in self.rows(Account))
 
-    def differences(self) -> dict[str, int]:
+    def differences(self) -> dict[str, list[Any]]:
         """What the simulator has otherwise than we: orders, fills, positions, books."""
         book = self.simulator.book()
         with writer.read() as connection:
@@ -281,7 +281,7 @@ class Floor:
             numbers=ours,
             live=self.rows(LivePosition),
             external=self.rows(ExternalOrder),
-            apart=sum(row.out_of_sync_since is not None for row in accounts),
+            apart={ours[row.id] for row in accounts if row.out_of_sync_since is not None},
             orders={o["id"]: o for o in book["orders"] if o["accountId"] in numbers},
             fills=[f for f in book["fills"] if f["accountId"] in numbers],
             net={
@@ -292,7 +292,7 @@ class Floor:
             fees={int(k): Decimal(str(v["fees"])) for k, v in book["cash"].items()},
             twice=frozenset(self.twice),
         )
-        found = {what: number for what, number in proof.compare(seen).items() if number}
+        found = {what: those for what, those in proof.compare(seen).items() if those}
         if self.foreign:
             found.pop("orders of ours taken for somebody else's", None)
         return found
