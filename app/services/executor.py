@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from time import monotonic
+from typing import TypeVar
 
 import gevent
 from gevent.event import AsyncResult, Event
@@ -39,10 +40,13 @@ from app.transactions import Tx
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _IDLE_S = 10.0
 _COMMAND_TIMEOUT_S = 30.0
 _STORAGE_PAUSE_S = 0.5
 _ELSEWHERE_PAUSE_S = 0.25
+_LOOKED_AT_PAUSE_S = 0.01
 _TELLING_S = 0.1
 """How long a stream may take to tell the position that belongs to a fill, before it is asked."""
 _LOOKS = 3
@@ -211,6 +215,15 @@ class _WorkedElsewhere(Unavailable):
     """The account's lane belongs to another living process; nothing was begun."""
 
 
+class _LaneLost(Exception):
+    """Another process took the lane over: it had reason to think that we are dead, as when the
+    connection that proves our life was cut. What is durable is its to go on with."""
+
+
+class _LookedAt(Exception):
+    """Another process asks in this moment whether the lane is free."""
+
+
 class _Lane:
     """The work on one account, in order."""
 
@@ -274,6 +287,9 @@ class _Lane:
                 # Nothing was done; what is durable stays as it is until the database answers.
                 self._is_settled = False
                 gevent.sleep(_STORAGE_PAUSE_S)
+            except _LaneLost:
+                log.warning("lane lost", extra={"account_id": self._account_id})
+                return False
         return True
 
     def _work(self, broker: Broker, ref: AccountRef) -> None:
@@ -319,14 +335,16 @@ class _Lane:
             return False
         command = self._under_way = self.commands.popleft()
         try:
-            for ask in writer.run(command.asks):
+            for ask in self._write(command.asks):
                 begin = partial(
                     execution.carry_out, subject=ask.subject, plan=ask.plan, origin=ask.origin
                 )
-                self._carry_out(broker, ref, writer.run(begin))
+                self._carry_out(broker, ref, self._write(begin))
             if command.after is not None:
                 command.after(broker, ref)
             command.done.set(None)
+        except _LaneLost:
+            raise
         except TradingError as e:  # said to the asker in words
             log.warning("command failed", extra={"account_id": ref.id, "detail": e.detail})
             self._is_settled = False
@@ -347,14 +365,31 @@ class _Lane:
             if run is None:
                 return False
             self._carry_out(broker, ref, run)
-        except Unavailable:
+        except (Unavailable, _LaneLost):
             raise
         except Exception:  # the loop's edge
             log.exception("execution failed", extra={"account_id": ref.id})
             self._is_settled = False
             of_id = run.id if run is not None else None
-            writer.run(lambda tx: execution.give_up(tx, ref.id, of_id))
+            self._write(lambda tx: execution.give_up(tx, ref.id, of_id))
         return True
+
+    def _write(self, work: Callable[[Tx], T]) -> T:
+        """Let ``work`` decide on what is sent next, unless the lane is not ours any more.
+
+        Raises:
+            _LaneLost: it is not; nothing was done.
+        """
+
+        def as_owner(tx: Tx) -> T:
+            _be_owner(tx, self._account_id)
+            return work(tx)
+
+        while True:
+            try:
+                return writer.run(as_owner)
+            except _LookedAt:
+                gevent.sleep(_LOOKED_AT_PAUSE_S)
 
     def _begin(self, broker: Broker, ref: AccountRef) -> Run | None:
         """Decide on what is next. A broker books a fill before it tells of it, so a position that
@@ -369,7 +404,7 @@ class _Lane:
                 is_certain=looks == _LOOKS,
             )
             try:
-                return writer.run(work)
+                return self._write(work)
             except execution.EquityNeeded:
                 with_equity = True
             except execution.OutOfStep:
@@ -402,7 +437,7 @@ class _Lane:
         while True:
             attempt = replace(run, calls=list(run.calls), asked=dict(run.asked))
             try:
-                done = writer.run(partial(execution.proceed, run=attempt, answers=answers))
+                done = self._write(partial(execution.proceed, run=attempt, answers=answers))
                 faults.point("outcome stored")
                 return done
             except Unavailable:
@@ -531,6 +566,31 @@ def _claim(account_id: int) -> bool:
         return tx.conn.scalar(claim.returning(_LANES.c.account_id)) is not None
 
     return writer.run(work)
+
+
+def _be_owner(tx: Tx, account_id: int) -> None:
+    """Let nobody take the lane over before this transaction has ended. Embedded there is nobody
+    else.
+
+    Raises:
+        _LookedAt: somebody is looking at the lane in this moment. With several lanes in one
+            transaction here and there, each would wait for the other.
+        _LaneLost: it is another's.
+    """
+    if tx.conn.dialect.name == "sqlite":
+        return
+    owner = tx.conn.execute(_OWNER, {"account": account_id}).first()
+    if owner is None:
+        raise _LookedAt
+    if owner.owner != ownership.boot:
+        raise _LaneLost
+
+
+_OWNER = (
+    select(_LANES.c.owner)
+    .where(_LANES.c.account_id == bindparam("account"))
+    .with_for_update(read=True, skip_locked=True)
+)
 
 
 def _release(tx: Tx, account_id: int) -> bool:

@@ -295,3 +295,42 @@ def test_a_close_says_so_where_another_process_keeps_the_lane(
 
     with pytest.raises(Unavailable, match="Another process"):
         flatten.flatten_account(setup.account.id)
+
+
+@ONLY_POSTGRESQL
+def test_who_has_lost_the_lane_begins_nothing_more(
+    desk: Desk, fake: FakeBroker, another: Ownership
+) -> None:
+    setup = desk.setup("fake")
+    setup.alert("buy")
+    _give(setup, another.boot)  # it thought that we were dead
+
+    setup.alert("sell", wait=False)
+    wait_until(lambda: setup.account.id not in executor._lanes)
+
+    assert len(fake.sent) == 1
+    assert [e.status for e in setup.executions()] == ["done", "pending"]
+
+
+@ONLY_POSTGRESQL
+def test_who_loses_the_lane_while_it_waits_goes_no_step_further(
+    desk: Desk, fake: FakeBroker, another: Ownership
+) -> None:
+    setup = desk.setup("fake")
+    setup.alert("buy")
+    fake.script.append(Does.ANSWER_LATE)
+    setup.alert("sell", wait=False)
+    wait_until(lambda: len(fake.sent) == 2)
+
+    _give(setup, another.boot)
+    fake.release.set()
+    wait_until(lambda: setup.account.id not in executor._lanes)
+
+    assert len(fake.sent) == 2
+    assert [e.status for e in setup.executions()] == ["done", "running"]
+    _give(setup, None)
+    executor.sweep()
+    desk.settle()
+    assert setup.net() == -1
+    assert len(fake.sent) == 2
+    assert in_sync(setup, fake)
