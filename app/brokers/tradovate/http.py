@@ -50,6 +50,7 @@ _BUSY_S = 60.0
 _USER_AGENT = "Just.Trades."
 _EXPIRED = "expired access token"
 _ERROR_FIELDS = ("errorText", "error_description", "error", "message")
+_WORDS = (*_ERROR_FIELDS, "failureText", "constraint", "value", "description")
 _SECRET_FIELDS = frozenset(
     {"password", "sec", "code", "client_secret", "refresh_token", "code_verifier", "p-ticket"}
 )
@@ -161,7 +162,7 @@ class _TooLong(Exception):
 def _verdict(answer: requests.Response, secrets: tuple[str, ...]) -> Any:
     status = answer.status_code
     if 200 <= status < 300:
-        return _payload(answer, status)
+        return _without(secrets, _payload(answer, status))
     text = quoted(_text(answer), secrets)
     words = f" ({text})" if text else ""
     is_expired = text.strip(' ."').lower() == _EXPIRED
@@ -191,6 +192,20 @@ def _payload(answer: requests.Response, status: int) -> Any:
             _seconds(payload.get("p-time")),
             captcha=bool(payload.get("p-captcha")),
         )
+    return payload
+
+
+def _without(secrets: tuple[str, ...], payload: Any) -> Any:
+    """Words of a refusal may repeat what they refuse, and people see them."""
+    if not isinstance(payload, dict):
+        return payload
+    for name in _WORDS:
+        for secret in secrets:
+            if isinstance(payload.get(name), str):
+                payload[name] = payload[name].replace(secret, "***")
+    violations = payload.get("violations")
+    for violation in violations if isinstance(violations, list) else ():
+        _without(secrets, violation)
     return payload
 
 

@@ -3,6 +3,7 @@ executed."""
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -191,6 +192,23 @@ def test_cookies_of_one_user_are_not_sent_for_another() -> None:
         transport.send("/account/list")
 
     assert seen == [None, None]
+
+
+def test_secrets_in_the_words_of_a_refusal_are_masked_and_a_token_that_is_given_is_not() -> None:
+    words = "hunter2-secret is not the password of tok-123456"
+    said = {
+        "errorText": words,
+        "failureText": words,
+        "violations": [{"description": words, "value": "hunter2-secret"}],
+        "accessToken": "tok-123456",
+    }
+    with answering(http(json.dumps(said).encode())) as (transport, _):
+        answer = transport.send("/auth/x", body={"password": "hunter2-secret"}, token="tok-123456")
+
+    masked = "*** is not the password of ***"
+    assert (answer["errorText"], answer["failureText"]) == (masked, masked)
+    assert answer["violations"] == [{"description": masked, "value": "***"}]
+    assert answer["accessToken"] == "tok-123456"
 
 
 def test_secrets_that_the_broker_repeats_are_masked() -> None:
