@@ -53,6 +53,12 @@ _LOOKS = 3
 """How often to compare an account with its books before a difference is believed."""
 _LANES = table(Lane)
 _EXECUTIONS = table(Execution)
+_ACCOUNT = Prepared(select(table(Account)).where(table(Account).c.id == bindparam("account")))
+_TAKE_FREE = Prepared(
+    update(_LANES)
+    .where(_LANES.c.account_id == bindparam("account"), _LANES.c.owner.is_(None))
+    .values(owner=bindparam("boot"))
+)
 _DUE = Prepared(
     select(_EXECUTIONS.c.due_at)
     .where(
@@ -186,9 +192,8 @@ class Executor:
 
     def account(self, account_id: int) -> Account | None:
         with writer.read() as connection:
-            found = connection.execute(select(table(Account)).where(Account.id == account_id))
-            row = found.first()
-        return None if row is None else Account(**row._mapping)
+            found = _ACCOUNT.dicts(connection, {"account": account_id})
+        return Account(**found[0]) if found else None
 
     def forget(self, account_id: int) -> None:
         self._lanes.pop(account_id, None)
@@ -548,6 +553,8 @@ def _claim(account_id: int) -> bool:
     """Hold the lane, also one whose owner is dead. False: a living process works on it."""
 
     def work(tx: Tx) -> bool:
+        if _TAKE_FREE.run(tx.conn, {"account": account_id, "boot": ownership.boot}):
+            return True
         owner = tx.conn.scalar(
             select(_LANES.c.owner).where(_LANES.c.account_id == account_id).with_for_update()
         )
