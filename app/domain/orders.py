@@ -12,6 +12,7 @@ created -> submitting -> working -> partially_filled -> filled
    |-> inactive -> working | cancelled         (a bracket leg; its entry ended unfilled)
    `-> skipped                                 (a rule said no)
 cancelled | expired | not_found -> filled | partially_filled     only on proof (a late fill)
+not_found -> inactive | working | triggered     only on proof (the broker shows it after all)
 """
 
 from __future__ import annotations
@@ -70,9 +71,10 @@ MOVES: dict[S, frozenset[S]] = {
 }
 
 LATE_FILLS: dict[S, frozenset[S]] = {
-    ended: frozenset({S.FILLED, S.PARTIALLY_FILLED})
-    for ended in (S.CANCELLED, S.EXPIRED, S.NOT_FOUND)
-}
+    ended: frozenset({S.FILLED, S.PARTIALLY_FILLED}) for ended in (S.CANCELLED, S.EXPIRED)
+} | {S.NOT_FOUND: frozenset({S.FILLED, S.PARTIALLY_FILLED, S.INACTIVE, S.WORKING, S.TRIGGERED})}
+"""Where a proof of the broker's leads from an end. What was thought not to exist may also turn up
+open: left for ended, it would work there with nobody to see or to cancel it."""
 
 TERMINAL = frozenset(status for status, moves in MOVES.items() if not moves)
 OPEN = frozenset(MOVES) - TERMINAL
@@ -85,7 +87,8 @@ def move(current: S, new: S, *, proof: bool = False) -> S:
     """Return ``new`` if the order may go there in one step; staying is always allowed.
 
     ``proof``: a fill of the broker stands behind the move, so an order that had ended may still
-    turn out (partially) filled. The caller logs that loudly.
+    turn out (partially) filled; or the broker shows what it was thought not to have. The caller
+    logs that loudly.
 
     Raises:
         IllegalTransition: the move is not drawn.

@@ -487,10 +487,13 @@ def _take_status(row: dict[str, Any], order: BrokerOrder) -> None:
     current = OrderStatus(row["status"])
     if order.status is OrderStatus.FILLED and row["filled_quantity"] < order.quantity:
         return  # its fills are still to come, and they decide
+    is_absent = current is OrderStatus.NOT_FOUND
     try:
-        reach(current, order.status, proof=bool(order.filled_quantity))
+        reach(current, order.status, proof=is_absent or bool(order.filled_quantity))
     except IllegalTransition:
         return
+    if is_absent and order.status not in TERMINAL:
+        row["finished_at"] = row["reason"] = None
     row["status"] = order.status.value
     ours = None if current is OrderStatus.UNKNOWN else row["reason"]
     row["reason"] = order.reason or ours
@@ -514,6 +517,17 @@ def _store_orders(
         if {**before[row["id"]], **{name: row[name] for name in _REPORTED}} == row:
             continue
         tx.record(account.user_id, "order:update", payloads.order(row))
+        if before[row["id"]]["status"] == OrderStatus.NOT_FOUND and status not in TERMINAL:
+            journal.write(
+                tx,
+                account.user_id,
+                "order_turned_up",
+                f"{_what(row)} had not been found at the broker and is there after all.",
+                level="error",
+                strategy_id=row["strategy_id"],
+                account_id=account.id,
+                order_id=row["id"],
+            )
         if status is OrderStatus.REJECTED:
             journal.write(
                 tx,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import bindparam, func, or_, select, update
@@ -29,6 +30,9 @@ SETTLING = {"paper": timedelta(0)}
 """How long after the submit a broker may still bring up an order, so that its absence is no
 proof before. Paper answers from the same database: what it does not know does not exist."""
 _SETTLING_DEFAULT = timedelta(seconds=15)
+_FIRST_LOOK_SHARE = 3
+"""An order that the broker has never shown must be missing at two looks, so large a part of the
+settling time apart; one that it has shown, the whole of it. One look may be at a list that lags."""
 _LOOK_BACK = timedelta(minutes=5)
 
 _ORDERS = table(Order)
@@ -84,7 +88,7 @@ def settle(broker: Broker, account: AccountRef, also: Sequence[str] = ()) -> boo
         log.exception("broker adapter failed", extra={"account_id": account.id})
         return False
     faults.point("reconcile asked")
-    proven = [row for row in absent if _is_proof(account, row)]
+    proven = _proven(account, rows, absent)
     writer.run(lambda tx: _take_in(tx, account, report, proven))
     faults.point("reconciled")
     return len(proven) == len(absent) and not any(
@@ -187,9 +191,32 @@ def _sought(row: Any, taken: frozenset[str], parents: dict[int, str]) -> SoughtO
     )
 
 
+_missing_since: dict[int, float] = {}
+"""By our id of the order, when (monotonic) it was missing first. A start looks anew."""
+
+
+def _proven(account: AccountRef, rows: list[Any], absent: list[Any]) -> list[Any]:
+    """Those of the ``absent`` that have been missing for long enough."""
+    missing = {row["id"] for row in absent}
+    for row in rows:
+        if row["id"] not in missing:
+            _missing_since.pop(row["id"], None)
+    proven = [row for row in absent if _is_proof(account, row)]
+    for row in proven:
+        _missing_since.pop(row["id"], None)
+    return proven
+
+
 def _is_proof(account: AccountRef, row: Any) -> bool:
+    if OrderStatus(row["status"]) in TERMINAL:
+        return True
     settling = SETTLING.get(account.broker, _SETTLING_DEFAULT)
-    return bool(clock.now() - (row["submitted_at"] or row["created_at"]) >= settling)
+    was_shown = row["broker_order_id"] is not None
+    apart = settling if was_shown else settling / _FIRST_LOOK_SHARE
+    missing_since = _missing_since.setdefault(row["id"], monotonic())
+    missing_s = monotonic() - missing_since
+    is_settled = clock.now() - (row["submitted_at"] or row["created_at"]) >= settling
+    return bool(is_settled and missing_s >= apart.total_seconds())
 
 
 def _take_in(tx: Tx, account: AccountRef, report: BrokerReport, absent: list[Any]) -> None:
@@ -222,7 +249,7 @@ def _take_absence(tx: Tx, account: AccountRef, row: Any) -> None:
         return
     for leg in tx.conn.execute(_LEGS, {"parent": row["id"]}).all():
         if leg.status == OrderStatus.INACTIVE.value:
-            _set(tx, account, leg._mapping, OrderStatus.CANCELLED, "Its entry does not exist.")
+            _set(tx, account, leg._mapping, OrderStatus.NOT_FOUND, "Its entry does not exist.")
 
 
 def _set(tx: Tx, account: AccountRef, row: Any, status: OrderStatus, reason: str) -> bool:

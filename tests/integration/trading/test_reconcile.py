@@ -99,7 +99,7 @@ def test_an_entry_that_never_arrived_is_sent_once_more(desk: Desk, fake: FakeBro
     setup.alert("buy")
 
     assert [o.status for o in setup.orders("entry")] == ["not_found", "filled"]
-    assert [o.status for o in setup.orders("stop_loss")] == ["cancelled", "working"]
+    assert [o.status for o in setup.orders("stop_loss")] == ["not_found", "working"]
     assert len(set(fake.sent)) == 2
     assert setup.net() == 1
     assert setup.outcome() == ("done", None)
@@ -295,6 +295,43 @@ def test_a_resting_order_that_the_broker_forgot_is_over(desk: Desk, fake: FakeBr
     reconcile.settle(fake, setup.ref, [entry])
 
     assert setup.order("entry").status == OrderStatus.CANCELLED
+
+
+def test_a_stop_that_is_missing_at_one_look_is_not_placed_again(
+    desk: Desk, fake: FakeBroker
+) -> None:
+    setup = desk.setup("fake", **BRACKET)
+    setup.alert("buy")
+    stop = setup.order("stop_loss").client_order_id
+
+    with _settling(timedelta(seconds=0.2)):
+        gevent.sleep(0.25)  # what is asked about was sent long ago
+        fake.unknown_for = 1
+        is_settled = reconcile.settle(fake, setup.ref, [stop])
+        is_settled_next = reconcile.settle(fake, setup.ref, [stop])
+
+    assert (is_settled, is_settled_next) == (False, True)
+    assert setup.order("stop_loss").status == "working"
+
+
+def test_an_order_that_was_not_there_and_turns_up_is_seen_and_cancelled(
+    desk: Desk, fake: FakeBroker
+) -> None:
+    setup = desk.setup("fake", entry_order="limit", **BRACKET)
+    fake.script.append(Does.LOSE_ANSWER)
+    fake.unknown_for = 1
+    setup.alert("buy", price="19000")
+    lost, again = setup.orders("entry")
+    assert (lost.status, again.status) == ("not_found", "working")
+
+    fake.push(setup.ref, fake.snapshot(setup.ref))
+    assert {o.status for o in setup.orders("entry")} == {"working"}
+    assert {o.status for o in setup.orders("stop_loss")} == {"inactive"}
+    assert "order_turned_up" in setup.logs()
+    setup.alert("cancel_all")
+
+    assert {o.status for o in setup.orders()} == {"cancelled"}
+    assert fake.open_ids(setup.account.id) == []
 
 
 def test_a_fill_that_names_only_the_brokers_order_before_the_answer_is_the_traders(
