@@ -27,6 +27,13 @@ def _quote(stream: Stream) -> dict[str, Any]:
     return quote
 
 
+def _depth(stream: Stream, kind: str) -> dict[str, Any]:
+    """The first of the ``doms`` or ``histograms`` of the next message."""
+    message = stream.message(lambda message: kind in message.get("d", {}))
+    item: dict[str, Any] = message["d"][kind][0]
+    return item
+
+
 def _packet(stream: Stream, subscription_id: int) -> dict[str, Any]:
     message = stream.message(
         lambda message: (
@@ -71,6 +78,55 @@ def test_a_quote_comes_at_once_and_then_what_changes(
     assert {name: entry["price"] for name, entry in second["entries"].items()} == {
         "Offer": Decimal("6800.50")
     }
+
+
+def test_a_dom_is_sent_whole_whenever_the_quote_moves(
+    simulator: Simulator, client: Client, market: Stream
+) -> None:
+    contract = client.contract()
+    simulator.set_price(contract["name"], "6800", "6800.25")
+    assert market.ask("md/subscribeDOM", {"symbol": contract["name"]})["s"] == 200
+    first = _depth(market, "doms")
+
+    simulator.set_price(contract["name"], "6800.25", "6800.50")
+    second = _depth(market, "doms")
+
+    assert first["contractId"] == contract["id"]
+    assert [level["price"] for level in first["bids"][:2]] == [Decimal("6800"), Decimal("6799.75")]
+    assert [level["price"] for level in first["offers"][:2]] == [
+        Decimal("6800.25"),
+        Decimal("6800.50"),
+    ]
+    assert second["bids"][0]["price"] == Decimal("6800.25")
+
+
+def test_a_histogram_tells_the_volume_by_ticks_from_its_base(
+    simulator: Simulator, client: Client, market: Stream
+) -> None:
+    contract = client.contract()
+    simulator.set_price(contract["name"], "6800", "6800.25", "6800")
+    market.ask("md/subscribeHistogram", {"symbol": contract["id"]})
+    first = _depth(market, "histograms")
+
+    simulator.set_price(contract["name"], "6800.50", "6800.75", "6800.50")
+    second = _depth(market, "histograms")
+
+    assert (first["base"], first["items"], first["refresh"]) == (Decimal("6800"), {"0": 1}, True)
+    assert (second["items"], second["refresh"]) == ({"2": 1}, False)
+
+
+@pytest.mark.parametrize("kind", ["DOM", "Histogram"])
+def test_no_more_depth_after_leaving(
+    simulator: Simulator, client: Client, market: Stream, kind: str
+) -> None:
+    name = client.contract()["name"]
+    market.ask(f"md/subscribe{kind}", {"symbol": name})
+    market.all_until_quiet()
+
+    assert market.ask(f"md/unsubscribe{kind}", {"symbol": name})["s"] == 200
+
+    simulator.set_price(name, "6700")
+    assert market.all_until_quiet() == []
 
 
 def test_no_more_quotes_after_leaving(simulator: Simulator, client: Client, market: Stream) -> None:

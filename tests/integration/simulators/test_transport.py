@@ -121,6 +121,25 @@ def test_two_simulators_do_not_know_of_each_other(client: Client) -> None:
         assert stranger.call("account/list", token=client.token).status_code == 401
 
 
+def test_the_seeded_ids_are_the_same_in_every_run(simulator: Simulator) -> None:
+    """The README names them."""
+    with running(live_port=0) as both:
+        for url, first in ((simulator.url, 101), (both.url, 101), (both.live_url, 201)):
+            with Client(url) as client:
+                client.log_in()
+                accounts = client.get("account/list")
+                assert [account["id"] for account in accounts] == [first, first + 1]
+
+
+def test_the_control_port_trades_a_product_by_its_root(
+    simulator: Simulator, client: Client
+) -> None:
+    simulator.manual_trade(101, "MNQ", "Buy", 1)
+
+    (position,) = client.get("position/list")
+    assert position["contractId"] == client.contract("MNQ")["id"]
+
+
 def test_it_starts_at_once() -> None:
     started = time.monotonic()
 

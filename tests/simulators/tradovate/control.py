@@ -38,7 +38,8 @@ class SimulatorError(AssertionError):
 class Simulator:
     """A running simulator. ``world`` is demo where it is not given; None as ``user`` is everybody.
 
-    The seeded user is demo/demo with key cid 1, sec demo, and two accounts of 100,000 USD.
+    The seeded user is demo/demo (id 100) with key cid 1, sec demo, and two accounts (ids 101
+    and 102) of 100,000 USD; in a live world of its own the ids are 200, 201 and 202.
     """
 
     def __init__(self, urls: Mapping[str, str]) -> None:

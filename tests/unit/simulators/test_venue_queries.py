@@ -9,7 +9,13 @@ import pytest
 
 from tests.simulators.tradovate.venue import Http, Venue
 from tests.simulators.tradovate.venue.library import last_trading_day
-from tests.simulators.tradovate.venue.schema import ENTITIES, LIBRARY, MASTERS, WITHOUT_LIST
+from tests.simulators.tradovate.venue.schema import (
+    EMPTY,
+    ENTITIES,
+    LIBRARY,
+    MASTERS,
+    WITHOUT_LIST,
+)
 from tests.unit.simulators.venue_trader import MNQ, Trader
 
 
@@ -55,6 +61,26 @@ def test_every_dependant_is_found_by_its_master(entity: str) -> None:
     assert {row[field] for row in found} <= {each["id"] for each in masters}
     if entity not in {"userAccountAutoLiq"}:
         assert found
+
+
+@pytest.mark.parametrize("entity", sorted(EMPTY))
+def test_what_is_not_simulated_can_be_listed_and_is_empty(entity: str) -> None:
+    trader = busy()
+
+    assert trader.do(f"{entity}/list") == []
+    master = EMPTY[entity]
+    if master in ENTITIES:
+        master_id = trader.do(f"{master}/list")[0]["id"]
+        assert trader.do(f"{entity}/deps", masterid=master_id) == []
+
+
+@pytest.mark.parametrize("entity", ["executionReport", "orderStrategyType", "clearingHouse"])
+def test_what_has_a_name_is_found_by_it(entity: str) -> None:
+    trader = busy()
+    row = trader.do(f"{entity}/list")[0]
+
+    assert trader.do(f"{entity}/find", name=row["name"]) == row
+    assert row in trader.do(f"{entity}/suggest", t=row["name"])
 
 
 def test_item_and_items() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.simulators.tradovate.server import permissions, snapshot
+from tests.simulators.tradovate.server import lenient, permissions, snapshot
 from tests.simulators.tradovate.server.calls import (
     DENIED,
     ORDER_CALLS,
@@ -204,8 +204,11 @@ class Desk:
         if call.path == _SYNC:
             return self._synchronize(call, socket)
         body = call.body if call.body is None or isinstance(call.body, dict) else {}
-        value = call.world.venue.call(session.user_id, call.path, call.query, body)
-        return Answer(200, value)
+        if call.world.is_lenient:
+            body = lenient.typed(body)
+        venue = call.world.venue
+        value = venue.call(session.user_id, call.path, call.query, body)
+        return Answer(200, lenient.answer(venue, call.path, value))
 
     def _check_rights(self, call: Call, socket: Socket | None) -> None:
         session, world = call.session, call.world
@@ -213,7 +216,8 @@ class Desk:
         domain, asked = permissions.needed(call.path)
         if not permissions.allows(session.permission(domain), asked):
             raise Http(401, DENIED)
-        if socket is not None and socket.is_md_only and domain != "marketdata":
+        is_md_only = socket is not None and socket.is_md_only and not world.is_lenient
+        if is_md_only and domain != "marketdata":
             raise Http(401, DENIED)
         needs_device = (
             world.is_live_apart

@@ -61,7 +61,7 @@ async def _api(world: World, desk: Desk, request: web.BaseRequest, path: str) ->
         arrived=arrived,
         query=dict(request.query),
         body=_body(request, await request.text()),
-        token=_token(request),
+        token=_token(request, strays="$" if world.is_lenient else ""),
     )
     call.take_ticket()
     answer = await desk.answer(call)
@@ -70,9 +70,11 @@ async def _api(world: World, desk: Desk, request: web.BaseRequest, path: str) ->
     return _response(answer)
 
 
-def _token(request: web.BaseRequest) -> str | None:
+def _token(request: web.BaseRequest, *, strays: str) -> str | None:
+    """``strays`` are characters that may come before it."""
     header = request.headers.get("Authorization", "")
-    return header[len(_BEARER) :] if header.lower().startswith(_BEARER) else None
+    is_bearer = header.lower().startswith(_BEARER)
+    return header[len(_BEARER) :].lstrip(strays) if is_bearer else None
 
 
 def _body(request: web.BaseRequest, text: str) -> Any:

@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--live-port", type=int, help="a live world of its own; else one for both")
     parser.add_argument("--shapes", choices=["2024", "2026"], default="2026")
     parser.add_argument("--limit", type=parse_limit, default="5000/h", help="5000/h or 80/min")
-    parser.add_argument("--lenient", action="store_true", help="a Stop may carry its price")
+    parser.add_argument("--lenient", action="store_true", help="serve third-party clients, too")
     parser.add_argument("--walk", action="store_true", help="let the prices move")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--with-parent", action="store_true", help="end when the parent has")

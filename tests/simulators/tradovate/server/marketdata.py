@@ -1,15 +1,17 @@
-"""The market-data requests of a socket: quotes and charts that follow the venue's prices."""
+"""The market-data requests of a socket: quotes, depth and charts that follow the prices."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any
 
+from tests.simulators.tradovate.server import depth
 from tests.simulators.tradovate.server.sockets import Socket
 from tests.simulators.tradovate.server.ticking import Clock, iso
 from tests.simulators.tradovate.server.world import World
@@ -20,6 +22,7 @@ _DEFAULT_BARS = 100
 _MINUTES = {"MinuteBar": 1, "DailyBar": 24 * 60}
 _OPEN_INTEREST = 40_702
 _SIZE = 7
+_DOM, _HISTOGRAM = "dom", "histogram"
 
 
 @dataclass
@@ -31,10 +34,12 @@ class _Session:
     low: Decimal
     volume: int = 0
     last: Decimal | None = None
+    at_price: Counter[Decimal] = field(default_factory=Counter)
 
     def see(self, price: Decimal) -> None:
         if price != self.last:
             self.volume += 1
+            self.at_price[price] += 1
         self.high, self.low, self.last = max(self.high, price), min(self.low, price), price
 
 
@@ -55,6 +60,8 @@ class MarketData:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._quotes: dict[tuple[Socket, int], dict[str, Any]] = {}
+        self._depths: dict[tuple[Socket, int, str], Any] = {}
+        """What was sent last."""
         self._charts: dict[int, _Chart] = {}
         self._sessions: dict[tuple[str, int], _Session] = {}
         self._ids = count(1)
@@ -71,6 +78,9 @@ class MarketData:
         if path == "md/unsubscribequote":
             self._quotes.pop((socket, contract["id"]), None)
             return {}
+        action, _, kind = path.removeprefix("md/").partition("subscribe")
+        if kind in (_DOM, _HISTOGRAM) and action in ("", "un"):
+            return self._follow_depth((socket, contract["id"], kind), is_on=not action)
         if path == "md/getchart":
             return self._get_chart(socket, contract, asked)
         raise Http(404)
@@ -83,6 +93,11 @@ class MarketData:
                     del self._quotes[socket, contract_id]
                 continue
             self._send_quote(socket, contract_id)
+        for key in list(self._depths):
+            if key[0] in world.sockets:
+                self._send_depth(key)
+            elif key[0].world is world:
+                del self._depths[key]
         for chart in list(self._charts.values()):
             if chart.socket in world.sockets:
                 self._send_bar(chart)
@@ -110,8 +125,7 @@ class MarketData:
         bid, ask, last = world.prices(contract_id)
         if last is None:
             return {}
-        session = self._sessions.setdefault((world.name, contract_id), _Session(last, last, last))
-        session.see(last)
+        session = self._session(world, contract_id, last)
         return {
             "Bid": {"price": bid, "size": _SIZE},
             "Offer": {"price": ask, "size": _SIZE},
@@ -123,6 +137,43 @@ class MarketData:
             "LowPrice": {"price": session.low},
             "SettlementPrice": {"price": session.opened},
         }
+
+    def _session(self, world: World, contract_id: int, last: Decimal) -> _Session:
+        session = self._sessions.setdefault((world.name, contract_id), _Session(last, last, last))
+        session.see(last)
+        return session
+
+    # Depth.
+
+    def _follow_depth(self, key: tuple[Socket, int, str], *, is_on: bool) -> dict[str, Any]:
+        if is_on:
+            self._depths[key] = None
+            asyncio.get_running_loop().call_soon(self._send_depth, key)
+        else:
+            self._depths.pop(key, None)
+        return {}
+
+    def _send_depth(self, key: tuple[Socket, int, str]) -> None:
+        """A whole DOM, or the volumes by price that are not as they were sent."""
+        socket, contract_id, kind = key
+        bid, ask, last = socket.world.prices(contract_id)
+        if key not in self._depths or bid is None or ask is None or last is None:
+            return
+        tick, now = socket.world.venue.library.contract(contract_id).tick, self._clock.now()
+        session, sent = self._session(socket.world, contract_id, last), self._depths[key]
+        state = (bid, ask) if kind == _DOM else dict(session.at_price)
+        if state == sent:
+            return
+        self._depths[key] = state
+        if kind == _DOM:
+            found = {"doms": [depth.dom(contract_id, bid, ask, tick, now)]}
+        else:
+            news = {p: v for p, v in session.at_price.items() if not sent or sent.get(p) != v}
+            item = depth.histogram(
+                contract_id, session.opened, news, tick, now, refresh=sent is None
+            )
+            found = {"histograms": [item]}
+        socket.send({"e": "md", "d": found})
 
     # Charts.
 

@@ -77,7 +77,7 @@ class Panel:
         prices = {
             name: Decimal(str(asked[name])) for name in ("bid", "ask", "last") if name in asked
         }
-        self._world(asked).venue.set_price(asked["contract"], **prices)
+        self._world(asked).venue.set_price(self._contract(asked), **prices)
         self._simulation.prices_changed()
         return _NOTHING
 
@@ -313,7 +313,16 @@ class Panel:
 
     def _manual(self, method: str, asked: Asked) -> Any:
         arguments = {name: value for name, value in asked.items() if name != "world"}
+        if "contract" in arguments:
+            arguments["contract"] = self._contract(asked)
         return getattr(self._world(asked).venue, method)(**arguments)
+
+    def _contract(self, asked: Asked) -> str:
+        """The name of a contract; for a product (``MNQ``) that of the one that expires next."""
+        world, name = self._world(asked), str(asked["contract"])
+        if not world.venue.library.chain(name):
+            return name
+        return world.venue.library.front(name, world.clock.now()).name
 
 
 def _answer(value: Any, *, status: int = 200) -> web.Response:

@@ -13,6 +13,7 @@ from tests.simulators.tradovate.server.ticking import Clock
 from tests.simulators.tradovate.server.world import World
 
 _WALK_S = 0.25
+_ACCOUNTS = 2
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,11 @@ class Simulation:
         )
         if options.is_lenient:
             world.venue.switches.assign(lenient=True)
-        person = world.add_user("demo", "demo", keys=[Key("1", "demo")])
-        for _ in range(2):
-            world.add_account(person, cash="100000")
+        # Ids that a README may name: 100, 101, 102, in the live world 200, 201, 202.
+        user_id = number * 100
+        person = world.add_user("demo", "demo", user_id=user_id, keys=[Key("1", "demo")])
+        for account in range(1, _ACCOUNTS + 1):
+            world.add_account(person, cash="100000", account_id=user_id + account)
         world.stream.forget()
         return world
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.simulators.tradovate.server import permissions
+from tests.simulators.tradovate.server import lenient, permissions
 from tests.simulators.tradovate.server.auth import Session
 from tests.simulators.tradovate.server.stream import Event
 from tests.simulators.tradovate.venue import Http
@@ -67,7 +67,8 @@ def subscription(world: World, body: dict[str, Any]) -> Subscription:
         raise Http(400, "accounts cannot be combined with shardingExpression")
     try:
         accounts = body.get("accounts")
-        types = None if world.shapes == "2024" else frozenset(map(str.lower, asked_types or ()))
+        is_all = _is_of_everything(world, body)
+        types = None if is_all else frozenset(map(str.lower, asked_types or ()))
         return Subscription(
             accounts=frozenset(map(int, accounts)) if accounts else None,
             entity_types=types,
@@ -76,6 +77,11 @@ def subscription(world: World, body: dict[str, Any]) -> Subscription:
         )
     except (TypeError, ValueError, KeyError, AttributeError) as e:
         raise Http(400, "Malformed synchronization request") from e
+
+
+def _is_of_everything(world: World, body: dict[str, Any]) -> bool:
+    """Entity types are not asked for: until 2024 that meant all of them."""
+    return world.shapes == "2024" or (world.is_lenient and body.get("entityTypes") is None)
 
 
 def _shard(asked: dict[str, Any]) -> Shard:
@@ -94,10 +100,13 @@ def picture(
         session.user_id,
         accounts=sorted(wanted.accounts) if wanted.accounts else None,
         users=body.get("users") or None,
-        entity_types=None if world.shapes == "2024" else body.get("entityTypes") or [],
+        entity_types=None if _is_of_everything(world, body) else body.get("entityTypes") or [],
     )
     return {
-        name: _of_shard(world, session, wanted, name, rows)
+        name: [
+            lenient.row(world.venue, ENTITY_OF.get(name, name), row)
+            for row in _of_shard(world, session, wanted, name, rows)
+        ]
         for name, rows in arrays.items()
         if session.permission(permissions.domain(ENTITY_OF.get(name, name))) != "none"
     }

@@ -171,12 +171,16 @@ class Socket:
             return first
         messages = [first]
         while self._out and len(messages) < _MAX_MESSAGES_PER_FRAME:
-            if isinstance(self._out[0], str):
+            if isinstance(self._out[0], str) or self._stand_alone(first, self._out[0]):
                 break
             message = self._out.popleft()
             assert not isinstance(message, str)
             messages.append(message)
         return "a" + dumps(messages)
+
+    def _stand_alone(self, *messages: dict[str, Any] | str) -> bool:
+        """One of them is a response that gets a frame of its own."""
+        return self.world.is_lenient and any("i" in message for message in messages)
 
     def _truncate(self, frame: str) -> None:
         """Half of a frame, then the end of the connection."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from tests.simulators.tradovate.server import lenient
 from tests.simulators.tradovate.server.auth import Auth, Key, Person, Session
 from tests.simulators.tradovate.server.limits import Budget
 from tests.simulators.tradovate.server.prices import quote_everything
@@ -38,13 +39,15 @@ class World:
         self.partner: World | None = None
         self._budgets: dict[int, Budget] = {}
         quote_everything(self.venue)
-        self.venue.on_event.append(self.stream.publish)
+        self.venue.on_event.append(self._publish)
 
     # People.
 
-    def add_user(self, name: str, password: str, **options: Any) -> Person:
+    def add_user(
+        self, name: str, password: str, *, user_id: int | None = None, **options: Any
+    ) -> Person:
         """``options``: ``keys`` (list of Key), ``email``, ``is_organization``."""
-        user = self.venue.add_user(name, password)
+        user = self.venue.add_user(name, password, user_id=user_id)
         keys = {key.cid: key for key in options.pop("keys", [])}
         person = Person(user.id, name, password, keys, **options)
         self.auth.register(person)
@@ -87,6 +90,11 @@ class World:
     def forget_budgets(self) -> None:
         self._budgets.clear()
 
+    @property
+    def is_lenient(self) -> bool:
+        """More is read and told than the schema has; see ``lenient``."""
+        return bool(self.venue.switches.lenient)
+
     def account_of(self, kind: str, entity: dict[str, Any]) -> int | None:
         """The account that an entity belongs to; None for the library and for users."""
         if kind == "account":
@@ -118,6 +126,12 @@ class World:
             socket.shut_down("ConnectionQuotaReached")
             if socket.session is not None and socket.token:
                 self.auth.revoke_token(socket.token)
+
+    def _publish(self, user_id: int, event: Event) -> None:
+        if self.is_lenient:
+            entity = lenient.row(self.venue, event["entityType"], event["entity"])
+            event = {**event, "entity": entity}
+        self.stream.publish(user_id, event)
 
     def _deliver(self, user_id: int, event: Event) -> None:
         for socket in self.sockets_of(user_id):

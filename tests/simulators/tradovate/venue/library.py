@@ -16,6 +16,9 @@ MONTH_CODES = "FGHJKMNQUVXZ"
 COMING = 6
 """Maturities listed per product, besides the one that expired last."""
 USD = 1
+CLEARING_HOUSE = 1
+MAINTENANCE_SHARE = Decimal("0.9")
+"""Of the initial margin."""
 FRIDAY = 4
 WEDNESDAY = 2
 
@@ -150,6 +153,7 @@ class Library:
         self._product_ids: dict[str, int] = {}
         self._front_of: datetime | None = None
         store.add("currency", {"id": USD, "name": "USD", "symbol": "$"})
+        store.add("clearingHouse", {"id": CLEARING_HOUSE, "name": "Simulated Clearing"})
         store.add("orderStrategyType", {"id": 2, "name": "multiBracket", "enabled": True})
         group = store.add("contractGroup", {"name": "Futures"})["id"]
         exchanges: dict[str, int] = {}
@@ -244,6 +248,15 @@ class Library:
                 "stopTime": {"hour": 17, "minute": 0},
                 "closeTime": {"hour": 17, "minute": 0},
                 "sundayOpenTime": {"hour": 18, "minute": 0},
+            },
+        )
+        self._store.add(
+            "productMargin",
+            {
+                "id": row["id"],
+                "initialMargin": product.margin,
+                "maintenanceMargin": product.margin * MAINTENANCE_SHARE,
+                "timestamp": iso(now),
             },
         )
         self._chains[product.root] = []

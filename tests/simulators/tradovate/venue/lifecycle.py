@@ -47,6 +47,13 @@ class Lifecycle:
         world = self._world
         order_id = order_id or world.store.new_id()
         command = self._command(account_id, order_id, "New", tags)
+        version_id = world.store.new_id()
+        order = LiveOrder(
+            order_id, account_id, contract, action, terms, tags, command["id"], version_id
+        )
+        order.links = links or {}
+        world.orders[order_id] = order
+        world.open_orders(account_id, contract.id)[order_id] = order
         world.add(
             "order",
             account_id,
@@ -58,15 +65,9 @@ class Lifecycle:
             ordStatus="PendingNew",
             executionProviderId=EXECUTION_PROVIDER,
             admin=False,
-            **(links or {}),
+            **order.links,
         )
-        version = world.add("orderVersion", account_id, orderId=order_id, **terms.as_row())
-        order = LiveOrder(
-            order_id, account_id, contract, action, terms, tags, command["id"], version["id"]
-        )
-        order.links = links or {}
-        world.orders[order_id] = order
-        world.open_orders(account_id, contract.id)[order_id] = order
+        world.add("orderVersion", account_id, id=version_id, orderId=order_id, **terms.as_row())
         return order
 
     def accept(self, order: LiveOrder) -> None:

@@ -6,13 +6,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from tests.simulators.tradovate.venue.library import USD, Contract
+from tests.simulators.tradovate.venue.library import MAINTENANCE_SHARE, USD, Contract
 from tests.simulators.tradovate.venue.wire import Row
 from tests.simulators.tradovate.venue.world import LiveOrder, World
 
 ZERO = Decimal(0)
 RISK_PERIOD = 1
-MAINTENANCE_SHARE = Decimal("0.9")
 
 
 @dataclass(slots=True)

@@ -146,9 +146,9 @@ class Queries:
         return self._dependants(entity, user_id, _ids(query.get("masterids")))
 
     def _dependants(self, entity: str, user_id: int, masters: list[int]) -> list[Row]:
-        if entity not in schema.MASTERS:
+        master = schema.master_of(entity)
+        if master is None:
             raise Http(404)
-        master = schema.MASTERS[entity][0]
         store = self._world.store
         if not all(self._visible(master, each, user_id) for each in masters):
             raise Http(404)

@@ -21,6 +21,7 @@ MASTERS: dict[str, tuple[str, str]] = {
     "orderStrategyLink": ("orderStrategy", "orderStrategyId"),
     "contractMaturity": ("product", "productId"),
     "productSession": ("product", "id"),
+    "productMargin": ("product", "id"),
     "contract": ("contractMaturity", "contractMaturityId"),
     "product": ("exchange", "exchangeId"),
     "account": ("user", "userId"),
@@ -65,6 +66,8 @@ LIBRARY = frozenset(
         "contractMaturity",
         "product",
         "productSession",
+        "productMargin",
+        "clearingHouse",
         "exchange",
         "currency",
         "contractGroup",
@@ -73,11 +76,45 @@ LIBRARY = frozenset(
 )
 """Entities that everybody sees."""
 
-ENTITIES = frozenset(MASTERS) | frozenset(PLURALS)
-BY_LOWER = {name.lower(): name for name in ENTITIES}
+EMPTY: dict[str, str | None] = {
+    "adminAlert": None,
+    "adminAlertSignal": "adminAlert",
+    "alert": None,
+    "alertSignal": "alert",
+    "contactInfo": "user",
+    "contractMargin": "contract",
+    "currencyRate": "currency",
+    "entitlement": None,
+    "marketDataSubscription": "user",
+    "organization": None,
+    "secondMarketDataSubscription": "user",
+    "tradingPermission": "user",
+    "tradovateSubscription": "user",
+    "userAccountPositionLimit": "account",
+    "userAccountRiskParameter": "userAccountPositionLimit",
+    "userPlugin": "user",
+    "userProperty": "user",
+    "userSession": None,
+    "userSessionStats": "user",
+}
+"""Entities of the service that hold nothing here, with their masters; clients may list them."""
+
+ENTITIES = frozenset(MASTERS) | frozenset(PLURALS) | {"clearingHouse"}
+BY_LOWER = {name.lower(): name for name in ENTITIES | frozenset(EMPTY)}
 WITHOUT_LIST = frozenset({"cashBalanceLog"})
 NAMED = frozenset(
-    {"account", "contract", "product", "exchange", "currency", "user", "contractGroup"}
+    {
+        "account",
+        "clearingHouse",
+        "contract",
+        "contractGroup",
+        "currency",
+        "exchange",
+        "executionReport",
+        "orderStrategyType",
+        "product",
+        "user",
+    }
 )
 """Entities with a ``name``, the only ones that ``find`` can find."""
 
@@ -136,3 +173,8 @@ FAILURE_REASONS = frozenset(
         "Unsupported",
     }
 )
+
+
+def master_of(entity: str) -> str | None:
+    """The entity that the dependants of ``deps`` are asked by, if there is one."""
+    return MASTERS[entity][0] if entity in MASTERS else EMPTY.get(entity)

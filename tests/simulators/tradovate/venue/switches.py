@@ -40,7 +40,7 @@ class Switches:
     too_late_is_401: bool = False
     """A command on a finished order answers 401 instead of ``TooLate``."""
     lenient: bool = False
-    """Stop may carry its trigger in ``price``, ``accountSpec`` may be missing, ..."""
+    """For third-party clients: see ``server.lenient``."""
     market_closed: bool = False
     """Every order is refused with SessionClosed; cancels are not."""
     interrupt_leaves_legs: bool = False

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.simulators.tradovate.venue.accounts import AccountDesk
 from tests.simulators.tradovate.venue.contracts import ContractDesk
-from tests.simulators.tradovate.venue.library import Library
+from tests.simulators.tradovate.venue.library import CLEARING_HOUSE, Library
 from tests.simulators.tradovate.venue.lifecycle import Lifecycle
 from tests.simulators.tradovate.venue.linkage import Linkage
 from tests.simulators.tradovate.venue.matching import Matcher
@@ -119,19 +119,20 @@ class Venue:
         name: str | None = None,
         cash: Decimal | str | int = "100000",
         *,
+        account_id: int | None = None,
         max_order_qty: int | None = None,
         max_position: int | None = None,
     ) -> Row:
         """The Account entity of a new account that holds ``cash`` USD."""
         user_id = user if isinstance(user, int) else user.id
-        account_id = self._store.new_id()
+        account_id = account_id or self._store.new_id()
         self._store.watch(account_id, user_id)
         row: Row = {
             "id": account_id,
             "name": name or f"DEMO{account_id}",
             "userId": user_id,
             "accountType": "Customer",
-            "clearingHouseId": 1,
+            "clearingHouseId": CLEARING_HOUSE,
             "riskCategoryId": 5,
             "autoLiqProfileId": 1,
             "marginAccountType": "Speculator",
@@ -217,6 +218,16 @@ class Venue:
     def account_of(self, entity: str, row_id: int) -> int | None:
         """The account that a row belongs to; None for the library and for users."""
         return self._store.account_of(entity, row_id)
+
+    def order(self, order_id: int) -> Row:
+        """One order as ``book`` shows it, archived or not. Raises KeyError for an unknown id."""
+        return self._order_row(self._world.orders[order_id])
+
+    def open_pnl(self, account_id: int, contract_id: int) -> Decimal:
+        """USD of one position at the last price; 0 when flat or never quoted."""
+        quote = self._world.quotes.get(contract_id)
+        held = (h for h in self._ledger.holdings(account_id) if h.contract.id == contract_id)
+        return sum((h.open_pnl(quote.last) for h in held if quote), Decimal(0))
 
     def fill_order(
         self,
