@@ -16,16 +16,27 @@ from app.domain.session_day import day_start
 from app.domain.symbols import instrument_for
 from app.domain.trading import BrokerBalance
 from app.extensions import db
-from app.models import Account, Fill, Order, RecordedPosition
+from app.models import Account, ExternalOrder, Fill, Order, RecordedPosition
 from app.pages import filters as written
 from app.pages import log_ins
-from app.schemas.accounts import AccountChange, AccountIn
-from app.services import accounts, dashboard, live, logins, positions, recorder, traders, user_data
+from app.schemas.accounts import AccountChange, AccountIn, CredentialsIn
+from app.services import (
+    accounts,
+    broker_accounts,
+    dashboard,
+    live,
+    logins,
+    positions,
+    recorder,
+    traders,
+    user_data,
+)
 from app.services.accounts import Held
 from app.services.owned import get
 from app.services.positions import Filters
 from app.services.traders import Assigned
-from app.web.auth import current_user_id
+from app.services.user_data import StreamOf
+from app.web.auth import current_user_id, remote_address
 from app.web.forms import Form, submit
 
 bp = Blueprint("accounts", __name__, url_prefix="/accounts")
@@ -51,12 +62,31 @@ class Standing:
     open: list[RecordedPosition] = field(default_factory=list)
     closed_today: Decimal = Decimal(0)
     working: list[Order] = field(default_factory=list)
+    external: list[ExternalOrder] = field(default_factory=list)
     traders: list[Assigned] = field(default_factory=list)
+    stream: StreamOf | None = None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether what is shown of it may have changed since it was last heard from."""
+        return self.stream is not None and self.stream.state != user_data.LIVE
 
     @property
     def open_pnl(self) -> Decimal | None:
+        """At a broker its own word, where it has given one: nobody sends us prices there."""
+        if self.account.login_id is not None:
+            if self.balance is None:
+                return None
+            stated = self.balance.equity - self.balance.cash
+            return stated if stated or not self.positions else None
         known = [p.unrealized_pnl for p in self.open if p.unrealized_pnl is not None]
         return sum(known, Decimal(0)) if len(known) == len(self.open) else None
+
+    @property
+    def equity(self) -> Decimal | None:
+        if self.balance is None or (self.account.login_id is not None and self.open_pnl is None):
+            return None
+        return self.balance.equity
 
     @property
     def today(self) -> Decimal | None:
@@ -64,7 +94,10 @@ class Standing:
 
     @property
     def apart(self) -> list[Held]:
-        """What the broker and our books do not agree on."""
+        """What the broker and our books do not agree on. At a broker a position and its fill come
+        one after the other: only what was looked into counts."""
+        if self.account.login_id is not None and self.account.out_of_sync_since is None:
+            return []
         return [held for held in self.held or () if not held.in_sync]
 
     @property
@@ -73,7 +106,9 @@ class Standing:
             return "killed"
         if self.trouble:
             return "unknown"
-        return "out_of_sync" if self.apart else self.account.status
+        if self.account.out_of_sync_since is not None or self.apart:
+            return "out_of_sync"
+        return self.account.status
 
     @property
     def unexplained(self) -> list[Held]:
@@ -87,7 +122,11 @@ class Standing:
 
     @property
     def is_flat(self) -> bool:
-        return not (self.positions or self.working)
+        return not (self.positions or self.orders)
+
+    @property
+    def orders(self) -> int:
+        return len(self.working) + len(self.external)
 
     @property
     def entries(self) -> int:
@@ -99,7 +138,12 @@ class Standing:
         if self.working:
             count = len(self.working)
             effects.append(f"Cancels {count} working {'order' if count == 1 else 'orders'}.")
-        effects += [closing(position, self.account.currency) for position in self.open]
+        if self.external:
+            count = len(self.external)
+            effects.append(
+                f"Cancels {count} {'order' if count == 1 else 'orders'} that somebody else placed."
+            )
+        effects += [closing(position, self.account) for position in self.open]
         effects += [
             f"Closes {written.qty(held.net_pos)} {held.contract}, which no strategy holds."
             for held in self.unexplained
@@ -111,13 +155,14 @@ class Standing:
         return effects
 
 
-def closing(position: RecordedPosition, currency: str) -> str:
-    """What closing one position does: ``Sells 2 MNQZ6 at market, about +$12.00 open.``"""
+def closing(position: RecordedPosition, account: Account) -> str:
+    """What closing one position does: ``Sells 2 MNQZ6 at market, about +$12.00 open.`` Of what is
+    held at a broker the result is not known."""
     verb = "Sells" if position.side == "long" else "Buys back"
     text = f"{verb} {written.qty(position.quantity)} {position.contract} at market"
-    if position.unrealized_pnl is None:
+    if account.login_id is not None or position.unrealized_pnl is None:
         return f"{text}."
-    return f"{text}, about {written.signed(position.unrealized_pnl, currency)} open."
+    return f"{text}, about {written.signed(position.unrealized_pnl, account.currency)} open."
 
 
 @bp.get("/")
@@ -216,21 +261,42 @@ def delete(account_id: int) -> ResponseReturnValue:
     return redirect("/accounts/", 303)
 
 
+@bp.post("/<int:account_id>/credentials/")
+def replace_credentials(account_id: int) -> ResponseReturnValue:
+    """Try other credentials and keep them; the old ones stay where that fails."""
+    user_id = current_user_id()
+    get(Account, account_id, user_id)
+    form = submit(
+        CredentialsIn,
+        lambda given: broker_accounts.replace_credentials(
+            user_id, account_id, given.as_given(), address=remote_address()
+        ),
+        log_ins.WORDS,
+    )
+    if form is not None:
+        return _show(account_id, log_in=form)
+    flash(log_ins.REPLACED)
+    return redirect(f"/accounts/{account_id}/", 303)
+
+
 def _new(form: Form) -> ResponseReturnValue:
     currencies = [(code, code) for code in _CURRENCIES]
     return render_template("pages/accounts/new.html", form=form, currencies=currencies), form.status
 
 
-def _show(account_id: int, form: Form | None = None) -> ResponseReturnValue:
+def _show(
+    account_id: int, form: Form | None = None, *, log_in: Form | None = None
+) -> ResponseReturnValue:
+    """``form``: of its name or of its deletion; ``log_in``: of its credentials."""
     form = form or Form()
     page = render_template(
         "pages/accounts/show.html",
         **_account(account_id),
         form=form,
-        blank=Form(),
+        log_in=log_in or Form(),
         offers_oauth=log_ins.offers_oauth(),
     )
-    return page, form.status
+    return page, max(form.status, log_in.status if log_in else 0), (log_in or form).headers
 
 
 def _list() -> dict[str, Any]:
@@ -245,9 +311,9 @@ def _sums(standings: Iterable[Standing]) -> list[tuple[str, str, Decimal]]:
     """(kind, currency, equity) of the accounts whose equity is known."""
     sums: dict[tuple[str, str], Decimal] = {}
     for standing in standings:
-        if standing.balance is not None:
+        if standing.equity is not None:
             key = (standing.account.badge, standing.account.currency)
-            sums[key] = sums.get(key, Decimal(0)) + standing.balance.equity
+            sums[key] = sums.get(key, Decimal(0)) + standing.equity
     return [(kind, currency, equity) for (kind, currency), equity in sums.items()]
 
 
@@ -265,7 +331,8 @@ def _account(account_id: int) -> dict[str, Any]:
     return {
         "standing": standing,
         "account": standing.account,
-        "stream": user_data.stream_of(user_id, account_id) if login_id else None,
+        "stream": standing.stream,
+        "now": clock.now(),
         "polling": recorder.of_accounts(user_id, [account_id]).get(account_id),
         "credentials": logins.shown(logins.kinds(user_id)[login_id]) if login_id else {},
         "lines": _lines(standing),
@@ -274,8 +341,7 @@ def _account(account_id: int) -> dict[str, Any]:
             (order, instrument_for(order.contract).price_places) for order in standing.working
         ],
         "external": [
-            (order, instrument_for(order.contract).price_places)
-            for order in live.external_orders(account_id, only_open=True)
+            (order, instrument_for(order.contract).price_places) for order in standing.external
         ],
         "strategies": {row.strategy.id: row.strategy for row in standing.traders},
     }
@@ -292,16 +358,14 @@ class Line:
     books: Decimal
     avg_price: Decimal | None
     open: list[RecordedPosition]
-
-    @property
-    def in_sync(self) -> bool:
-        return self.broker is None or self.broker == self.books
+    is_apart: bool
 
 
 def _lines(standing: Standing) -> list[Line]:
     user_id, account_id = standing.account.user_id, standing.account.id
     held = {h.contract: h for h in standing.held or ()}
     books = positions.held(user_id, account_id)
+    apart = {h.contract for h in standing.apart}
     return [
         Line(
             contract,
@@ -310,6 +374,7 @@ def _lines(standing: Standing) -> list[Line]:
             books.get(contract, Decimal(0)),
             held[contract].avg_price if contract in held else None,
             [p for p in standing.open if p.contract == contract],
+            contract in apart,
         )
         for contract in sorted({*held, *books})
     ]
@@ -332,6 +397,8 @@ def _standing(user_id: int, account: Account) -> Standing:
     standing.closed_today = dashboard.summary(user_id, today).pnl_all
     if account.login_id is not None:
         # Asking the broker for each look at a page would spend the log-in's request budget.
+        standing.stream = user_data.stream_of(user_id, account.id)
+        standing.external = list(live.external_orders(account.id, only_open=True))
         standing.balance = accounts.last_balance(account)
         if standing.balance is not None:
             standing.held = accounts.last_positions(account)

@@ -24,7 +24,7 @@ from app.models import Trade
 from app.models.types import canonical
 from app.pages import filters as written
 from app.schemas.common import ListQuery
-from app.services import accounts, breakdown, dashboard, positions
+from app.services import accounts, breakdown, dashboard, positions, user_data
 from app.services.breakdown import Choices
 from app.services.dashboard import Point
 from app.services.positions import Filters, Listed
@@ -139,7 +139,7 @@ def show() -> str | AnyResponse:
     choices = breakdown.choices(current_user_id())
     if not choices.accounts:
         return redirect("/guide/")
-    context = _body(query) | _blocked(query)
+    context = _body(query) | _blocked(query) | _trouble(query)
     options = _options(choices, context["all"].currencies)
     return render_template("pages/dashboard/index.html", **context, options=options)
 
@@ -214,6 +214,15 @@ def _blocked(_query: Query) -> dict[str, Any]:
     return {"blocked": [a for a in every if a.kill_switch], "count": len(every)}
 
 
+def _trouble(_query: Query) -> dict[str, Any]:
+    """The accounts of which the page cannot say how they stand, whatever the filters leave."""
+    streams = user_data.status(current_user_id())
+    return {
+        "apart": [s.account for s in streams if s.account.out_of_sync_since is not None],
+        "unheard": [s for s in streams if s.is_wanted and s.state != user_data.LIVE],
+    }
+
+
 def _figures(query: Query) -> dict[str, Any]:
     user_id = current_user_id()
     everything = dashboard.summary(user_id, query.filters(of_period=False))
@@ -226,6 +235,7 @@ def _figures(query: Query) -> dict[str, Any]:
         user_id, replace(query.filters(of_period=True), currency=everything.currency)
     )
     return {
+        **_open_result(_open(query)[0]),
         "all": everything,
         "period": in_period,
         "deepest": max(points, key=lambda p: p.drawdown, default=None),
@@ -237,8 +247,7 @@ def _figures(query: Query) -> dict[str, Any]:
 
 def _positions(query: Query) -> dict[str, Any]:
     user_id = current_user_id()
-    chosen = _in_currency(query, of_period=False)
-    rows = list(db.session.scalars(positions.open_positions(user_id, chosen)))
+    listed_rows, chosen = _open(query)
     stops = breakdown.stops(user_id)
     lines = [
         {
@@ -248,11 +257,28 @@ def _positions(query: Query) -> dict[str, Any]:
             "places": instrument_for(listed.row.contract).price_places,
             "stop": stops.get((listed.row.trader_id, listed.row.account_id, listed.row.contract)),
         }
-        for listed in positions.named(rows)
+        for listed in listed_rows
     ]
     lines.sort(key=lambda line: line["row"].opened_at, reverse=True)
-    known = [r.unrealized_pnl for r in rows if r.unrealized_pnl is not None]
-    return {"open": lines, "open_pnl": sum(known, Decimal(0)), "unit": chosen.currency}
+    return {"open": lines, "unit": chosen.currency, **_open_result(listed_rows)}
+
+
+def _open(query: Query) -> tuple[list[Listed], Filters]:
+    """The open positions of one currency, and the filters with it."""
+    chosen = _in_currency(query, of_period=False)
+    rows = db.session.scalars(positions.open_positions(current_user_id(), chosen))
+    return positions.named(list(rows)), chosen
+
+
+def _open_result(listed: Sequence[Listed]) -> dict[str, Any]:
+    """What is open makes so much, without the positions of which nobody tells us a price: those
+    at brokers."""
+    known = [
+        each.row.unrealized_pnl
+        for each in listed
+        if each.account.login_id is None and each.row.unrealized_pnl is not None
+    ]
+    return {"open_pnl": sum(known, Decimal(0)), "unpriced": len(listed) - len(known)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +421,7 @@ def _held(trade: Listed) -> timedelta:
 
 _PARTS: dict[str, Callable[[Query], dict[str, Any]]] = {
     "blocked": _blocked,
+    "trouble": _trouble,
     "body": _body,
     "figures": _figures,
     "positions": _positions,

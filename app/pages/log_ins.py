@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flask import Blueprint, current_app, flash, redirect, render_template, request
 from flask.typing import ResponseReturnValue
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.domain.errors import Conflict, Invalid, TradingError
 from app.models import Account
-from app.schemas.accounts import CredentialsIn, LogInForm
+from app.schemas.accounts import LogInForm
 from app.schemas.fields import Name
 from app.services import accounts, broker_accounts, logins
 from app.services.broker_accounts import Choice, Found, Source
@@ -31,6 +31,7 @@ WORDS = {
     "client_secret": "Use the secret that Tradovate showed when the API key was made.",
     "environment": "Choose demo or live.",
 }
+REPLACED = "The credentials were replaced. The stream starts again with them."
 _NAMES: TypeAdapter[str] = TypeAdapter(Name)
 
 
@@ -43,6 +44,15 @@ class Offer:
     found: list[Found]
     sealed: str = ""
     account: Account | None = None
+    chosen: dict[str, str] = field(default_factory=dict)
+    """What was ticked already, and the name that was typed for it."""
+
+    def is_chosen(self, found: Found) -> bool:
+        return found.broker_account_id in self.chosen or (not self.chosen and len(self.free) == 1)
+
+    def name_of(self, found: Found) -> str:
+        """The name that its field shows."""
+        return self.chosen.get(found.broker_account_id, f"Tradovate {found.name}")
 
     @property
     def free(self) -> list[Found]:
@@ -112,8 +122,7 @@ def choose() -> ResponseReturnValue:
     try:
         return _open(user_id, given.environment, given)
     except (Invalid, Conflict) as e:
-        offer = offer_of(user_id, *broker_accounts.try_log_in(user_id, given))
-        return choose_page(offer, Form(message=e.detail, status=e.status))
+        return _choose_again(user_id, given, e)
 
 
 @bp.get("/<int:account_id>/others/")
@@ -140,28 +149,10 @@ def open_others(account_id: int) -> ResponseReturnValue:
         return redirect(f"/accounts/{account_id}/", 303)
     try:
         return _open(user_id, account.environment, account.login_id)
-    except TradingError as e:
-        flash(e.detail, "error")
-        return redirect(f"/accounts/{account_id}/others/", 303)
-
-
-@bp.post("/<int:account_id>/credentials/")
-def replace(account_id: int) -> ResponseReturnValue:
-    """Try other credentials and keep them; the old ones stay where that fails."""
-    user_id = current_user_id()
-    get(Account, account_id, user_id)
-    form = submit(
-        CredentialsIn,
-        lambda given: broker_accounts.replace_credentials(
-            user_id, account_id, given.as_given(), address=remote_address()
-        ),
-        WORDS,
-    )
-    if form is None:
-        flash("The credentials were replaced. The stream starts again with them.")
-    else:
-        flash("The credentials were not replaced. " + _all_words(form), "error")
-    return redirect(f"/accounts/{account_id}/#h-login", 303)
+    except (Invalid, Conflict) as e:
+        found = broker_accounts.listed(user_id, account.login_id)
+        offer = Offer(account.environment, found, account=account, chosen=_ticked())
+        return choose_page(offer, Form(message=e.detail, status=e.status))
 
 
 @bp.post("/<int:account_id>/test/")
@@ -191,6 +182,23 @@ def disconnect(account_id: int) -> ResponseReturnValue:
 
 def offer_of(user_id: int, given: Given, found: list[Found]) -> Offer:
     return Offer(given.environment, found, sealed=logins.seal(user_id, given))
+
+
+def _choose_again(user_id: int, given: Given, error: TradingError) -> ResponseReturnValue:
+    """The same page with what was ticked and typed, and what was wrong."""
+    try:
+        offer = offer_of(user_id, *broker_accounts.try_log_in(user_id, given))
+    except TradingError as e:
+        flash(e.detail, "error")
+        return redirect(FORM, 303)
+    offer.chosen = _ticked()
+    return choose_page(offer, Form(message=error.detail, status=error.status))
+
+
+def _ticked() -> dict[str, str]:
+    """The chosen accounts by their id at the broker, with the names as they were typed."""
+    chosen = request.form.getlist("account")
+    return {id_: request.form.get(f"name-{id_}", "") for id_ in chosen}
 
 
 def _open(user_id: int, environment: str, source: Source) -> ResponseReturnValue:
@@ -229,7 +237,7 @@ def _use_for(user_id: int, account_id: int, given: Given) -> ResponseReturnValue
     except TradingError as e:
         flash(f"The credentials were not replaced. {e.detail}", "error")
     else:
-        flash("The credentials were replaced. The stream starts again with them.")
+        flash(REPLACED)
     return redirect(f"/accounts/{account_id}/", 303)
 
 
@@ -243,10 +251,6 @@ def _switch(account_id: int, *, on: bool) -> ResponseReturnValue:
         word = "is being connected" if on else "was disconnected"
         flash(f"“{account.name}” {word}.")
     return redirect(f"/accounts/{account_id}/", 303)
-
-
-def _all_words(form: Form) -> str:
-    return " ".join([form.message, *form.errors.values()]).strip()
 
 
 def _number(text: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flask import Blueprint, Response, flash, redirect, render_template, request
@@ -19,7 +19,7 @@ from app.domain.symbols import instrument_for
 from app.events import timestamp
 from app.extensions import db
 from app.models import Account, RecordedPosition, Signal, Strategy, StrategyLog, Trade
-from app.pages import effect, settings_form
+from app.pages import effect, settings_form, signal_life
 from app.schemas.recorders import ImportIn, RecorderChange, RecorderIn
 from app.services import (
     accounts,
@@ -35,6 +35,7 @@ from app.services import (
 )
 from app.services.owned import get
 from app.services.positions import Filters
+from app.services.signal_log import Tally
 from app.web.auth import current_user_id
 from app.web.errors import validation_errors
 from app.web.urls import public_base
@@ -207,6 +208,7 @@ def _list(import_error: str = "") -> str:
     user_id = current_user_id()
     rows = list(db.session.scalars(strategies.listing(user_id).order_by(Strategy.id.desc())))
     newest = strategies.last_signals(user_id, [row.id for row in rows])
+    outcomes = _outcomes(user_id, newest.values())
     trading: dict[int, list[Any]] = {}
     for live in traders.live(user_id):
         trading.setdefault(live.assigned.strategy.id, []).append(live)
@@ -221,6 +223,7 @@ def _list(import_error: str = "") -> str:
         {
             "row": row,
             "signal": newest.get(row.id),
+            "outcome": outcomes.get(newest[row.id].id) if row.id in newest else None,
             "traders": trading.get(row.id, []),
             "made": made.get(row.id, nothing),
             "today": today.get(row.id, nothing).net,
@@ -231,6 +234,16 @@ def _list(import_error: str = "") -> str:
     return render_template(
         "pages/recorders/index.html", lines=lines, unit=unit, import_error=import_error
     )
+
+
+def _outcomes(user_id: int, signals: Iterable[Signal]) -> dict[int, tuple[str, str]]:
+    """Signal → what became of it, as a chip says it."""
+    known = list(signals)
+    tallies = signal_log.tallies(user_id, [signal.id for signal in known])
+    return {
+        signal.id: signal_life.outcome(signal.status, tallies.get(signal.id, Tally()))
+        for signal in known
+    }
 
 
 def _standings(user_id: int, filters: Filters) -> dict[int | None, breakdown.Standing]:
@@ -251,6 +264,7 @@ def _page(
     closed = positions.trades(user_id, chosen).order_by(Trade.closed_at.desc(), Trade.id.desc())
     of_strategy = signal_log.Filters(strategy_id=strategy.id)
     signal_rows = signal_log.listing(user_id, of_strategy).order_by(Signal.id.desc())
+    newest = list(db.session.scalars(signal_rows.limit(ROWS)))
     log_rows = logs.listing(user_id, logs.Filters(strategy_id=strategy.id))
     context = {
         "strategy": strategy,
@@ -259,7 +273,8 @@ def _page(
         "stops": breakdown.stops(user_id),
         "open": _named(list(db.session.scalars(open_rows))),
         "trades": _named(list(db.session.scalars(closed.limit(ROWS)))),
-        "signals": list(db.session.scalars(signal_rows.limit(ROWS))),
+        "signals": newest,
+        "outcomes": _outcomes(user_id, newest),
         "logs": list(db.session.scalars(log_rows.order_by(StrategyLog.id.desc()).limit(ROWS))),
         "traders": [a for a in traders.live(user_id) if a.assigned.strategy.id == strategy.id],
         "webhook_url": strategies.webhook_url(strategy, public_base()),

@@ -44,7 +44,7 @@ def register() -> ResponseReturnValue:
 
 @bp.post("/register")
 def create() -> ResponseReturnValue:
-    form = submit(RegisterIn, door.register, REGISTER_WORDS)
+    form = submit(RegisterIn, _register, REGISTER_WORDS)
     return redirect(_next()) if form is None else _show_register(form)
 
 
@@ -52,6 +52,14 @@ def create() -> ResponseReturnValue:
 def logout() -> ResponseReturnValue:
     sign_out(everywhere=request.form.get("all") == "1")
     return redirect("/login")
+
+
+def _register(wanted: RegisterIn) -> None:
+    """Make the user, in the browser's time zone where it names one."""
+    user = door.register(wanted)
+    zone = request.form.get("zone", "")
+    if zone in users.zones():
+        users.update_profile(user.id, zone=zone)
 
 
 def _show_login(form: Form) -> ResponseReturnValue:

@@ -15,7 +15,7 @@ from app.domain.symbols import instrument_for
 from app.domain.trading import OrderRole
 from app.models import Account, Execution, Order
 from app.pages import filters as written
-from app.services.signal_log import Life, Sent, Verdict
+from app.services.signal_log import Life, Sent, Tally, Verdict
 
 SCALE = 320
 """Units across the time line's bars."""
@@ -260,6 +260,31 @@ _PAST = {"buy": "bought", "sell": "sold"}
 
 def has_traded(verdict: Verdict) -> bool:
     return any(sent.order.filled_quantity and sent.order.role in _ACTS for sent in verdict.sent)
+
+
+def outcome(status: str, tally: Tally) -> tuple[str, str]:
+    """What became of an alert: a chip's state and its words. ``status`` is that of its arrival."""
+    if status != "accepted" or not tally.executions:
+        return status, sentence(status)
+    found = (
+        (tally.under_way, "executing", "Under way"),
+        (tally.traded == tally.executions, "traded", "Traded"),
+        (tally.traded, "partly_traded", "Traded in part"),
+        (tally.unknown, "unknown", "Unknown"),
+        (tally.failed, "failed", "Failed"),
+        (tally.done, "done", "Done"),
+        (tally.expired, "expired", "Expired"),
+    )
+    return next(((state, words) for is_so, state, words in found if is_so), ("skipped", "Skipped"))
+
+
+def tally(life: Life) -> Tally:
+    """The same counts as of the list."""
+    counted = Tally()
+    for verdict in life.verdicts:
+        has_traded = any(sent.order.filled_quantity for sent in verdict.sent)
+        counted.add(verdict.execution.status, has_traded=has_traded)
+    return counted
 
 
 def is_under_way(life: Life) -> bool:

@@ -120,10 +120,14 @@ def _list(query: Query) -> dict[str, Any]:
         db.session.scalars(owned(Strategy, user_id, with_deleted=True).order_by(Strategy.name))
     )
     tallies = signal_log.tallies(user_id, [row.id for row in page["items"]])
+    counted_rows = [(row, tallies.get(row.id, Tally())) for row in page["items"]]
     return {
         "query": query,
         "text": query.text(),
-        "rows": [(row, tallies.get(row.id, Tally())) for row in page["items"]],
+        "rows": [
+            (row, counted, signal_life.outcome(row.status, counted))
+            for row, counted in counted_rows
+        ],
         "total": page["total"],
         "older": query.text(cursor=page["next"]) if page["next"] else None,
         "is_first_page": query.cursor is None,
@@ -142,6 +146,7 @@ def _life(signal_id: int) -> dict[str, Any]:
     return {
         "life": life,
         "signal": life.signal,
+        "outcome": signal_life.outcome(life.signal.status, signal_life.tally(life)),
         "strategy": life.strategy,
         "body": signal_life.body_tokens(life.signal.raw_body, is_json=_is_json(life.signal)),
         "bytes": len(life.signal.raw_body.encode()),

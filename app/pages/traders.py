@@ -95,7 +95,7 @@ def close_effects(live: Live) -> list[str]:
     if live.working_orders:
         count = live.working_orders
         effects.append(f"Cancels {count} working {'order' if count == 1 else 'orders'}.")
-    effects += [closing(p, live.assigned.account.currency) for p in live.positions]
+    effects += [closing(p, live.assigned.account) for p in live.positions]
     if live.assigned.trader.enabled:
         effects.append("The trader stays on and may enter again.")
     return effects

@@ -154,12 +154,26 @@ def life(user_id: int, signal_id: int) -> Life:
 
 @dataclass(slots=True)
 class Tally:
-    """What came of one alert: executions, those that sent something, those not finished."""
+    """What came of one alert: executions, those that traded, those not finished, those that did
+    what they were asked (some of which without a fill), those that failed."""
 
     executions: int = 0
     traded: int = 0
     under_way: int = 0
+    done: int = 0
     failed: int = 0
+    unknown: int = 0
+    """Of those that failed: what became of their orders is not known."""
+    expired: int = 0
+
+    def add(self, status: str, *, has_traded: bool) -> None:
+        self.executions += 1
+        self.traded += has_traded
+        self.under_way += status in ("pending", "running")
+        self.done += status == "done"
+        self.failed += status in ("failed", "unknown")
+        self.unknown += status == "unknown"
+        self.expired += status == "expired"
 
 
 def tallies(user_id: int, signal_ids: list[int]) -> dict[int, Tally]:
@@ -176,11 +190,7 @@ def tallies(user_id: int, signal_ids: list[int]) -> dict[int, Tally]:
     )
     found: dict[int, Tally] = {}
     for signal_id, status, has_traded in rows:
-        tally = found.setdefault(signal_id, Tally())
-        tally.executions += 1
-        tally.traded += bool(has_traded)
-        tally.under_way += status in ("pending", "running")
-        tally.failed += status in ("failed", "unknown")
+        found.setdefault(signal_id, Tally()).add(status, has_traded=bool(has_traded))
     return found
 
 

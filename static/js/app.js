@@ -248,7 +248,15 @@ function startClock() {
   setInterval(tick, 1000);
 }
 
+/** A new user's time zone is the browser's, until they choose another. */
+function nameZone() {
+  for (const input of document.querySelectorAll("input[data-zone-of-browser]")) {
+    input.value = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
+  }
+}
+
 startToasts();
+nameZone();
 startConfirm();
 startFind();
 startHtmx();

@@ -1,6 +1,6 @@
 /**
- * Says what a trader must not miss, wherever they are: fills, rejected orders, log-ins that were lost
- * and came back. What comes within a moment is one message, however much it is.
+ * Says what a trader must not miss, wherever they are: fills, rejected orders, positions without their
+ * stop, accounts out of sync, log-ins that were lost and came back. What comes within a moment is one message, however much it is.
  */
 
 import { scaled, unscaled } from "./decimal.js";
@@ -53,11 +53,31 @@ export function ofFills(fills) {
   return { title: plural(fills.length, "fill"), text: `${lines.slice(0, NAMED).join(", ")}${more}.` };
 }
 
+/** Why an order ended, without the code that stands before the words. */
+export function spoken(reason) {
+  const words = (reason ?? "").replace(/^[a-z0-9_]+: /, "");
+  return words.includes(" ") ? words : words.replaceAll("_", " ");
+}
+
+const ALARMS = {
+  unprotected: "A position is not protected",
+  orphan: "Orders are left over",
+  out_of_sync: "An account is out of sync",
+};
+
+/** `{title, text}` of lines of the log that nobody may miss. */
+export function ofAlarms(lines) {
+  const [{ event, message }] = lines;
+  if (lines.length === 1) return { title: ALARMS[event], text: message };
+  return { title: `${lines.length} alarms`, text: lines.slice(-NAMED).map((line) => line.message).join(" ") };
+}
+
 /** `{title, text}` of some orders that were rejected. */
 export function ofRejects(orders) {
-  const [{ side, quantity, contract, reason }] = orders;
+  const [{ side, quantity, contract, reason: told }] = orders;
+  const reason = spoken(told);
   const first = `${side === "buy" ? "Buy" : "Sell"} ${format.qty(quantity)} ${contract}`;
-  if (orders.length === 1) return { title: `Rejected: ${first}`, text: reason ?? "" };
+  if (orders.length === 1) return { title: `Rejected: ${first}`, text: reason };
   return { title: `${orders.length} orders were rejected`, text: `The first: ${first}${reason ? `, ${reason}` : ""}` };
 }
 
@@ -89,11 +109,13 @@ function standing(toast) {
 export function startNews(live, toast) {
   const rejected = standing(toast);
   const down = standing(toast);
+  const alarmed = standing(toast);
   const states = new Map();
   const lost = new Map();
 
   const fills = new Burst((held) => toast(ofFills(held)));
-  const rejects = new Burst((held) => rejected.say({ ...ofRejects(held), href: "/logs/" }));
+  const rejects = new Burst((held) => rejected.say({ ...ofRejects(held), href: "/logs/", link: "See the log" }));
+  const alarms = new Burst((held) => alarmed.say({ ...ofAlarms(held), href: "/logs/?level=error", link: "See the log" }));
   const streams = new Burst(() => sayStreams());
   let back = new Map();
 
@@ -107,6 +129,9 @@ export function startNews(live, toast) {
   live.on("fill", (fill, { seen }) => !seen && fills.add(fill));
   live.on("order:update", (order, { seen }) => {
     if (!seen && order.status === "rejected" && !order.external) rejects.add(order);
+  });
+  live.on("log", (line, { seen }) => {
+    if (!seen && line.level === "error" && line.event in ALARMS) alarms.add(line);
   });
   live.on("account:status", (account, { seen }) => {
     if (seen || !account.stream) return;

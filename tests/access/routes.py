@@ -173,7 +173,7 @@ ROUTES: dict[str, Case] = {
     "log_ins.choose": OWN,
     "log_ins.others": _ACCOUNT,
     "log_ins.open_others": _ACCOUNT,
-    "log_ins.replace": _ACCOUNT,
+    "accounts.replace_credentials": _ACCOUNT,
     "log_ins.test": _ACCOUNT,
     "log_ins.connect": _ACCOUNT,
     "log_ins.disconnect": _ACCOUNT,

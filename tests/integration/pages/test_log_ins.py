@@ -103,7 +103,7 @@ def test_an_account_is_tested_chosen_and_opened(person: Person, broker: FakeLogi
     page = words(person.client.get(answer.location).text)
     assert "Mine" in page
     assert "DEMO" in page
-    assert "Password set" in page
+    assert "Signs in with" in page
     assert "Open since" in page
     assert "4,812 of 5,000 left, 1,000 of them kept for exits and cancels" in page
 
@@ -217,12 +217,13 @@ def test_credentials_are_replaced_and_bad_ones_are_not(
     new = {k: v for k, v in LOG_IN.items() if k != "environment"} | {"password": "new one"}
 
     refused = person.form(path, **new)
-    said = words(person.client.get(refused.location).text)
+    said = words(refused.text)
     broker.add("demo", "jo", "new one", found("33"))
     person.form(path, **new)
 
     assert "The credentials were not replaced." in said
     assert "Incorrect username or password" in said
+    assert 'value="jo"' in refused.text
     with person.app.app_context():
         assert broker.store.credentials(_shown(person, account_id)["login_id"])["password"] == (
             "new one"

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { setTimeout as pause } from "node:timers/promises";
 import { test } from "node:test";
 
-import { Burst, ofFills, ofRejects, startNews, turn } from "../../../static/js/news.js";
+import { Burst, ofAlarms, ofFills, ofRejects, startNews, turn } from "../../../static/js/news.js";
 
 const fill = (more = {}) => ({ contract: "ESZ6", side: "buy", quantity: "1", price: "5000.25", ...more });
 const account = (status, state, more = {}) => ({ id: 1, name: "Demo", status, stream: { state }, ...more });
@@ -20,6 +20,22 @@ test("rejects name the first and its reason", () => {
   const order = { side: "sell", quantity: "1", contract: "ESZ6", reason: "Too far." };
   assert.deepEqual(ofRejects([order]), { title: "Rejected: Sell 1 ESZ6", text: "Too far." });
   assert.equal(ofRejects([order, order]).text, "The first: Sell 1 ESZ6, Too far.");
+});
+
+test("a reject is told without the code before its words", () => {
+  const order = { side: "buy", quantity: "1", contract: "ESZ6" };
+  assert.equal(ofRejects([{ ...order, reason: "session_closed: The market is closed" }]).text, "The market is closed");
+  assert.equal(ofRejects([{ ...order, reason: "no_answer" }]).text, "no answer");
+  assert.equal(ofRejects([{ ...order, reason: null }]).text, "");
+});
+
+test("an alarm says what it is about", () => {
+  const line = { event: "unprotected", message: "Demo: ESZ6 has no stop." };
+  assert.deepEqual(ofAlarms([line]), { title: "A position is not protected", text: "Demo: ESZ6 has no stop." });
+  assert.deepEqual(ofAlarms([line, { event: "orphan", message: "Demo: one leg." }]), {
+    title: "2 alarms",
+    text: "Demo: ESZ6 has no stop. Demo: one leg.",
+  });
 });
 
 test("an account is lost once and back once", () => {
