@@ -3,7 +3,7 @@ RECORDER_INTERVAL.
 
 Two intervals are compared: one in which all answer, and one in which the requests of one log-in
 hang and those of another are answered 500. Floor: the interval without them, in the same run.
-``--quick`` polls every 10 seconds.
+``--quick`` polls every 15 seconds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PEOPLE = 5
 LOGINS_EACH = 10
 ACCOUNTS_EACH = 4
 INTERVAL_S = 60
-QUICK_INTERVAL_S = 10
+QUICK_INTERVAL_S = 15
 BUDGET = 5000
 """Requests of one log-in in an hour that Tradovate takes."""
 _FOUND_WITHIN_S = 10.0

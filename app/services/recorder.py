@@ -34,8 +34,8 @@ EVERY_S = 1.0
 """How often the job looks which log-in is due."""
 LONGEST_S = 300.0
 DEADLINE_S = 20.0
-REQUESTS_PER_POLL = 3
-"""The lists of positions, orders and fills."""
+REQUESTS_PER_POLL = 5
+"""The lists of accounts, positions, orders, fills and cash balances."""
 SHARE_OF_BUDGET = 0.25
 MOST_BACK_OFF_S = 600.0
 TRIES = 3

@@ -175,7 +175,7 @@ def test_the_interval_is_what_the_budget_allows(
     with time_machine.travel(NOON, tick=False):
         _pass(recorder, NOON + timedelta(seconds=500))
 
-    assert recorder.interval_s(login.id) == pytest.approx(108)
+    assert recorder.interval_s(login.id) == pytest.approx(180)
     assert broker.polls[login.id] <= 5
 
 
