@@ -90,6 +90,9 @@ _UPDATE_ORDER = Prepared(
     )
 )
 
+_ENTRY = Prepared(
+    select(_ORDERS.c.status, _ORDERS.c.filled_quantity).where(_ORDERS.c.id == bindparam("id"))
+)
 _NEW_FILLS = BulkInsert(
     _FILLS,
     (
@@ -130,7 +133,7 @@ def apply(tx: Tx, account: AccountRef, report: BrokerReport, *, source: str) -> 
     for order in report.orders:
         row = rows.find(order.client_order_id, order.broker_order_id)
         if row is not None:
-            _take_state(row, order)
+            _take_state(tx, rows, row, order)
     _store_orders(tx, account, rows, before)
 
 
@@ -444,14 +447,16 @@ def _let_go(account_id: int, fill_id: str) -> None:
 
 
 def _recompute_totals(tx: Tx, rows: _Rows, order_ids: set[int]) -> None:
-    for order_id in order_ids & rows.by_id.keys():
+    for order_id in sorted(order_ids & rows.by_id.keys()):  # entries before their legs
         filled, value = Decimal(0), Decimal(0)
         for fill in _FILLS_OF.rows(tx.conn, {"order": order_id}):
             filled += fill.quantity
             value += fill.quantity * fill.price
         row = rows.by_id[order_id]
         current = OrderStatus(row["status"])
-        status = status_from_fills(current, row["quantity"], filled)
+        row["filled_quantity"] = filled
+        whole = row["quantity"] if _is_used_up(tx, rows, row) else filled + 1
+        status = status_from_fills(current, max(row["quantity"], whole), filled)
         if current is OrderStatus.FILLED:
             status = current  # a trade that the broker cancelled leaves no order to be filled
         elif current in TERMINAL and status is not current:
@@ -459,14 +464,26 @@ def _recompute_totals(tx: Tx, rows: _Rows, order_ids: set[int]) -> None:
                 "late fill of an order that had ended",
                 extra={"order_id": order_id, "was": current.value},
             )
-        row["filled_quantity"] = filled
         row["avg_fill_price"] = value / filled if filled else None
         row["status"] = status.value
         if current is OrderStatus.UNKNOWN:
             row["reason"] = None
 
 
-def _take_state(row: dict[str, Any], order: BrokerOrder) -> None:
+def _is_used_up(tx: Tx, rows: _Rows, row: dict[str, Any]) -> bool:
+    """Whether its fills alone prove that nothing of it is left. A leg is as large as what its
+    entry has filled so far: one that did less may grow, and the broker says when it is over."""
+    filled = row["filled_quantity"]
+    if not filled or filled < row["quantity"] or row["parent_id"] is None:
+        return bool(filled and filled >= row["quantity"])
+    entry = rows.by_id.get(row["parent_id"])
+    if entry is None:
+        entry = dict(_ENTRY.dicts(tx.conn, {"id": row["parent_id"]})[0])
+    is_over = OrderStatus(entry["status"]) in TERMINAL
+    return is_over and bool(filled >= entry["filled_quantity"])
+
+
+def _take_state(tx: Tx, rows: _Rows, row: dict[str, Any], order: BrokerOrder) -> None:
     """Let our row say what the broker says, as far as that is newer."""
     row["broker_order_id"] = order.broker_order_id
     if row["reported_at"] is not None and order.at < row["reported_at"]:
@@ -479,7 +496,7 @@ def _take_state(row: dict[str, Any], order: BrokerOrder) -> None:
         row["limit_price"] = order.limit_price
         row["stop_price"] = order.stop_price
     _take_status(row, order)
-    if row["filled_quantity"] and row["filled_quantity"] >= row["quantity"]:
+    if _is_used_up(tx, rows, row):
         row["status"] = OrderStatus.FILLED.value
 
 

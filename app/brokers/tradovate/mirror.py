@@ -829,7 +829,8 @@ class Mirror:
         name = self._name_of(wire.integer(row.get("contractId")) or 0)
         side = wire.side_of(row.get("action"))
         kind = wire.order_type_of(terms.get("orderType"))
-        status = wire.status_of(row.get("ordStatus"), quantity, filled)
+        is_leg = self._role(order) is not None
+        status = wire.status_of(row.get("ordStatus"), quantity, filled, may_grow=is_leg)
         if side is None or kind is None:
             self._complain(f"words {order.id}", "an order in words that are not known", order.id)
             return None

@@ -72,12 +72,15 @@ def order_type_of(name: object) -> OrderType | None:
     return _TYPES.get(str(name))
 
 
-def status_of(name: object, quantity: Decimal, filled: Decimal) -> OrderStatus:
+def status_of(
+    name: object, quantity: Decimal, filled: Decimal, *, may_grow: bool = False
+) -> OrderStatus:
     """Our word for an ``ordStatus``, which has none for a part filled.
 
     Fills prove more than the status says: an order that still works by its status and has all of
-    its quantity is filled. A word that is not known (``Unknown`` is one of the schema's) is no
-    end: such an order may still fill, and one that is left out would be taken for gone.
+    its quantity is filled; but for a leg, which ``may_grow`` with what its entry still fills. A
+    word that is not known (``Unknown`` is one of the schema's) is no end: such an order may still
+    fill, and one that is left out would be taken for gone.
     """
     status = str(name)
     if status == "Completed":
@@ -87,7 +90,7 @@ def status_of(name: object, quantity: Decimal, filled: Decimal) -> OrderStatus:
     known = _OPEN_STATUSES.get(status, OrderStatus.WORKING)
     if not filled:
         return known
-    if filled >= quantity:
+    if filled >= quantity and not may_grow:
         return OrderStatus.FILLED
     return OrderStatus.PARTIALLY_FILLED if known is OrderStatus.WORKING else known
 

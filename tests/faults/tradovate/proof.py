@@ -25,7 +25,7 @@ AGREEING_S = 30.0
 _NEVER_THERE = frozenset({"not_found", "rejected", "cancelled", "expired", "skipped", "inactive"})
 _STATUSES = {
     "Working": ("working", "partially_filled", "triggered"),
-    "Suspended": ("inactive",),
+    "Suspended": ("inactive", "partially_filled"),
     "Filled": ("filled",),
     "Canceled": ("cancelled",),
     "Rejected": ("rejected",),

@@ -67,6 +67,8 @@ _CALM: dict[str, Any] = {
     "slow_cancel": False,
     "cancel_loses_race": False,
     "interrupt_leaves_legs": False,
+    "slow_modify": False,
+    "too_late_is_401": False,
     "out_of_order_responses": False,
     "latency_ms": 0,
 }
@@ -151,6 +153,7 @@ class TradovateWorld(World):
         self.twice: set[str | None] = {None}
         self.troubles: Counter[str] = Counter()
         self._users: dict[str, int] = {}
+        self._accounts: list[int] = []
         self._prices = {root: price for root, (price, _) in _MARKETS.items()}
         self._contracts: dict[str, list[str]] = {}
         self._struck: str | None = None
@@ -186,7 +189,8 @@ class TradovateWorld(World):
         for name, number in LOGINS.items():
             self._users[name] = simulator.add_user(name, "pass")
             for place in range(number):
-                simulator.add_account(name, f"{name.upper()}-{place}", cash="1000000")
+                row = simulator.add_account(name, f"{name.upper()}-{place}", cash="1000000")
+                self._accounts.append(row["id"])
         user_id = next(iter(self._users.values()))
         for root in _MARKETS:
             asked = {"t": root, "l": "10"}
@@ -253,6 +257,9 @@ class TradovateWorld(World):
         self._note_twice()
         simulator.clear_rules()
         simulator.clear_events()
+        simulator.maintenance(on=False)
+        for row in self._accounts:
+            simulator.hide_account(row, hidden=False)
         simulator.stop_heartbeats(on=False)
         simulator.set(**_CALM)
         simulator.venue("release_commands")
@@ -277,6 +284,7 @@ class TradovateWorld(World):
             self._break_sockets,
             self._end_sessions,
             self._misbehave,
+            self._go_away,
         )
         while not is_over.wait(self.random.uniform(0.05, 0.6)):
             self.random.choice(kinds)()
@@ -327,9 +335,24 @@ class TradovateWorld(World):
         is_on = self.random.random() < 0.5
         value: Any = 30 if name == "latency_ms" else True
         self.simulator.set(**{name: value if is_on else _CALM[name]})
-        if name == "slow_cancel" and not is_on:
+        if name in ("slow_cancel", "slow_modify") and not is_on:
             self.simulator.venue("release_commands")
         self._note(f"broker: {name}")
+
+    def _go_away(self) -> None:
+        """For a moment an account is not to be seen, or nothing is."""
+        account = self.random.choice(self._accounts)
+        is_all = self.random.random() < 0.3
+        seconds = self.random.uniform(0.1, 2.0)
+        if is_all:
+            self.simulator.maintenance()
+            gevent.sleep(seconds)
+            self.simulator.maintenance(on=False)
+        else:
+            self.simulator.hide_account(account)
+            gevent.sleep(seconds)
+            self.simulator.hide_account(account, hidden=False)
+        self._note("maintenance" if is_all else "account hidden")
 
     def _note(self, what: str) -> None:
         self.troubles[what] += 1

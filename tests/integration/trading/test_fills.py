@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from app import clock
 from app.brokers import registry
@@ -20,6 +21,7 @@ from app.domain.trading import BrokerFill, BrokerOrder, BrokerReport, OrderStatu
 from app.extensions import writer
 from app.models import Account, Book, Fill, Order, RecordedPosition, StrategyLog, Trade
 from app.services import fills
+from app.transactions import Tx
 from tests import factories
 from tests.integration.trading.desk import Desk, Setup
 
@@ -98,6 +100,36 @@ def _state(key: str, number: int, side: Side, quantity: int, filled: int, at: in
 
 def _apply(setup: Setup, report: BrokerReport) -> None:
     writer.run(lambda tx: fills.apply(tx, setup.ref, report, source="stream"))
+
+
+def _make_leg(order_id: int, entry_id: int) -> None:
+    def work(tx: Tx) -> None:
+        tx.conn.execute(
+            update(Order).where(Order.id == order_id).values(role="take_profit", parent_id=entry_id)
+        )
+
+    writer.run(work)
+
+
+@pytest.mark.parametrize("entry_filled", [1, 2])
+def test_a_leg_of_an_entry_that_fills_further_is_not_filled_yet(
+    desk: Desk, entry_filled: int
+) -> None:
+    setup = desk.setup()
+    entry, leg = _store_orders(setup, [(Side.BUY, 2), (Side.SELL, 2)])
+    ids = {row.client_order_id: row.id for row in setup.orders()}
+    _make_leg(ids[leg], ids[entry])
+    parts = [Part(0, 1, 0, n) for n in range(entry_filled)]
+    ins = [_fill(entry, next(_numbers), Side.BUY, part, NOON) for part in parts]
+    out = _fill(leg, next(_numbers), Side.SELL, Part(1, 1, 5, 3), NOON + timedelta(seconds=3))
+    small = replace(_state(leg, 1, Side.SELL, 1, 1, 3), status=OrderStatus.PARTIALLY_FILLED)
+
+    _apply(setup, BrokerReport((small,), (*ins, out)))
+    assert setup.order("take_profit").status == "partially_filled"
+    _apply(setup, BrokerReport((_state(leg, 1, Side.SELL, 2, 1, 4),), ()))
+
+    assert setup.order("take_profit").status == "partially_filled"
+    assert setup.order("take_profit").quantity == 2
 
 
 @st.composite

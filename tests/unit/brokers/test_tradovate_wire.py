@@ -79,6 +79,13 @@ def test_statuses_become_ours(name: str, filled: int, expected: OrderStatus) -> 
     assert wire.status_of(name, Decimal(2), Decimal(filled)) is expected
 
 
+def test_a_leg_that_may_grow_is_filled_when_the_broker_says_so() -> None:
+    two = Decimal(2)
+
+    assert wire.status_of("Working", two, two, may_grow=True) is OrderStatus.PARTIALLY_FILLED
+    assert wire.status_of("Filled", two, two, may_grow=True) is OrderStatus.FILLED
+
+
 def _terms(kind: OrderType, **more: Any) -> dict[str, Any]:
     return wire.terms(OrderTicket("MNQZ6", Side.BUY, Decimal(1), kind, **more))
 
