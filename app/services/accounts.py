@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,7 +14,7 @@ from app import clock
 from app.brokers import registry
 from app.brokers.base import AccountRef, Broker
 from app.brokers.logins import StreamStatus
-from app.domain.errors import BrokerRefused, Conflict, Invalid
+from app.domain.errors import BrokerError, BrokerRefused, Conflict, Invalid
 from app.domain.trading import BrokerBalance
 from app.extensions import db, writer
 from app.models import (
@@ -42,6 +43,8 @@ from app.services.broker_accounts import Choice, Found, Source
 from app.services.logins import Given
 from app.services.owned import get, owned
 from app.transactions import Tx
+
+log = logging.getLogger(__name__)
 
 PAPER = "paper"
 
@@ -232,9 +235,17 @@ def flatten_account(user_id: int, account_id: int) -> Exposure:
     db.session.commit()
     flatten.flatten_account(account_id)
     if account.login_id is not None:
-        broker, ref = registry.for_account(account)
-        user_data.take_in(ref, broker.snapshot(ref), source="reconcile")
+        _look_at_the_rest(account)
     return exposure(account_id)
+
+
+def _look_at_the_rest(account: Account) -> None:
+    """A broker that answers no lists now has shown all the same that nothing is left."""
+    broker, ref = registry.for_account(account)
+    try:
+        user_data.take_in(ref, broker.snapshot(ref), source="reconcile")
+    except BrokerError as e:
+        log.warning("not looked at", extra={"account_id": account.id, "code": e.code})
 
 
 def exposure(account_id: int, tx: Tx | None = None) -> Exposure:
