@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _AUTHORIZE, _SYNC = 0, 1
 """The numbers of the two requests that a connection makes."""
 _NO_ACCESS = frozenset({401, 403})
+_NO_SYNC = "the API key may have no permission for users; live updates need it"
 _SESSION_LIMIT = 408
 _TOO_MANY = 429
 _FIRST_SERVER_FAULT = 500
@@ -336,8 +337,10 @@ class UserStream:
             return
         words = f"({refused.detail})" if refused else f"with {reply.status}"
         reason = f"Tradovate refused to synchronise {words}"
-        if reply.status in _NO_ACCESS or reply.status >= _FIRST_SERVER_FAULT:
-            raise Ended(reason)  # neither is about the form
+        if reply.status in _NO_ACCESS:
+            raise Ended(f"{reason}: {_NO_SYNC}")
+        if reply.status >= _FIRST_SERVER_FAULT:
+            raise Ended(reason)  # this is not about the form either
         # There is one try per connection: the other form needs another one.
         self._uses_old_form = not is_old_form
         is_first = not is_old_form and not self._has_tried_old_form

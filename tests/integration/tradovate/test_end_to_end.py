@@ -265,10 +265,12 @@ def test_flattening_closes_what_others_opened_too(floor: Floor) -> None:
         price="15000",
     )
     wait_until(lambda: len(floor.rows(ExternalOrder)) == 2)
+    floor.simulator.clear_requests()
 
     answer = floor.flatten(account_id)
 
     assert answer.status_code == 200, answer.text
+    assert {body["isAutomated"] for body in floor.sent()} == {False}
     assert (floor.net(), floor.net(floor.next_contract)) == (0, 0)
     assert floor.nothing_works()
     assert answer.get_json()["open_positions"] == 0

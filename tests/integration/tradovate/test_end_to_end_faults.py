@@ -224,9 +224,10 @@ def test_a_lock_for_too_many_requests_is_left_alone_and_said(floor: Floor) -> No
     assert len(floor.simulator.requests()) == sent
     floor.says("refused", "locked this log-in")
     # A person gets out all the same.
-    floor.person.post(f"/api/control-center/trader/{robot.traders[0]}/close/")
+    answer = floor.flatten(account_id)
+    assert answer.status_code == 200, answer.text
     assert floor.net() == 0
-    assert account_id
+    assert floor.tracebacks.found == []
 
 
 # Events.

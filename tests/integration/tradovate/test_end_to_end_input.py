@@ -163,6 +163,8 @@ def test_key_without_permission(floor: Floor, domain: str) -> None:
 
     if done["status"] == "done":
         assert floor.net() == robot.net() == 1
+        if account.status != "connected":
+            floor.says("could not be made", f"no permission for {domain}")
         return
     assert account.status == "error"
     assert done["status"] in ("failed", "skipped")
