@@ -833,7 +833,9 @@ def _by_terms(login: Login, number: int, sought: SoughtOrder) -> int | None:
     is known to give them back, ours would have one."""
     if login.mirror.tells_ids:
         return None
-    return login.mirror.resembling(number, sought)
+    # It is looked for since it was sent, by the broker's clock; ours may be a minute ahead.
+    sent_at = sought.sent_at - login.session.clock_ahead
+    return login.mirror.resembling(number, replace(sought, sent_at=sent_at))
 
 
 def _must_see(login: Login, number: int) -> None:

@@ -9,8 +9,9 @@ import json
 import select
 import time
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
+from app import clock
 from app.brokers.tradovate.errors import (
     BadRequest,
     Busy,
@@ -71,6 +73,8 @@ class Transport:
     ) -> None:
         self.refusals = Refusals()
         """Of signing in, which is limited by address, whoever it is for."""
+        self.clock_ahead = timedelta(0)
+        """By how much our clock is ahead of the server's, as its last answer was dated."""
         self._base_url = base_url.rstrip("/")
         self._timeout = timeout
         self._deadline_s = deadline_s
@@ -135,7 +139,7 @@ class Transport:
             data = dict(form)
         try:
             with gevent.Timeout(self._deadline_s, _TooLong):
-                return self._session.request(
+                answer = self._session.request(
                     "GET" if data is None else "POST",
                     f"{self._base_url}/{path.strip('/')}",
                     params=query,
@@ -145,6 +149,8 @@ class Transport:
                     # A followed redirect would carry the token, and the order, elsewhere.
                     allow_redirects=False,
                 )
+            self.clock_ahead = _ahead_of(answer.headers.get("Date"), self.clock_ahead)
+            return answer
         except _TooLong as e:
             raise NoAnswer("Tradovate took too long to answer") from e
         except (requests.RequestException, HTTPError, OSError) as e:
@@ -154,6 +160,15 @@ class Transport:
 
 class _TooLong(Exception):
     """The deadline of a request has passed."""
+
+
+def _ahead_of(date: str | None, known: timedelta) -> timedelta:
+    """Our clock less the ``date`` of an answer, which is in whole seconds; else what is known."""
+    try:
+        dated = parsedate_to_datetime(date or "")
+    except (TypeError, ValueError):
+        return known
+    return clock.now() - dated if dated.tzinfo is not None else known
 
 
 # The outcome.

@@ -248,6 +248,11 @@ class Session:
         self._keep({k: v for k, v in self._kept.items() if k in _KEPT_WITHOUT_SESSION})
 
     @property
+    def clock_ahead(self) -> timedelta:
+        """By how much our clock is ahead of the broker's."""
+        return self._transport.clock_ahead
+
+    @property
     def blocked_until(self) -> datetime | None:
         """No call before this instant; None: not blocked."""
         self._load()

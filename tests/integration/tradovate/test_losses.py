@@ -15,7 +15,7 @@ import time_machine
 from app import clock
 from app.brokers.base import AccountRef
 from app.domain.errors import BrokerUnavailable
-from app.domain.trading import BrokerReport, LegTicket, OrderTicket, OrderType, Side
+from app.domain.trading import BrokerReport, LegTicket, OrderTicket, OrderType, Side, SoughtOrder
 from tests.simulators.tradovate.control import Simulator, running
 from tests.tradovate import CONTRACT, LOGIN, TradovateDesk
 
@@ -132,3 +132,29 @@ def test_what_is_told_of_an_accepted_order_is_news_even_where_our_clock_is_ahead
 
     assert told is not None
     assert told.at >= accepted.orders[0].at
+
+
+@pytest.mark.parametrize("minutes", [-2, 2])
+def test_where_no_id_comes_back_an_order_is_found_whatever_our_clock_says(
+    streamless: TradovateDesk, minutes: int
+) -> None:
+    buy, price = OrderType.LIMIT, Decimal(19000)
+    with time_machine.travel(clock.now() + timedelta(minutes=minutes)):
+        sent_at = clock.now()
+        sought = SoughtOrder(
+            "lost", None, CONTRACT, Side.BUY, Decimal(2), buy, price, None, sent_at
+        )
+        streamless.simulator.manual_order(
+            account_id=streamless.number,
+            contract=CONTRACT,
+            action="Buy",
+            qty=2,
+            order_type="Limit",
+            price="19000",
+        )
+        later = replace(sought, client_order_id="other", sent_at=sent_at + timedelta(minutes=1))
+        of_later = streamless.broker.find_order(streamless.account, "other", sought=later)
+        found = streamless.broker.find_order(streamless.account, "lost", sought=sought)
+
+    assert found is not None
+    assert of_later is None
