@@ -173,7 +173,7 @@ def delete(user_id: int, account_id: int, *, flatten_first: bool = False) -> Non
     Raises:
         Conflict: a position is open or an order works, also after flattening.
     """
-    get(Account, account_id, user_id)
+    login_id = get(Account, account_id, user_id).login_id
     if flatten_first:
         flatten_account(user_id, account_id)
 
@@ -191,6 +191,8 @@ def delete(user_id: int, account_id: int, *, flatten_first: bool = False) -> Non
     unused = writer.run(work)
     if unused is not None:
         logins.close(unused.broker, unused.id)
+    elif login_id is not None:
+        logins.resync(logins.get_owned(user_id, login_id))
 
 
 def set_kill_switch(

@@ -198,7 +198,10 @@ class TradovateBroker:
     def resync(self, login_id: int) -> None:
         """The log-in's accounts have changed: let its stream ask for those that there are now."""
         known = self._logins.get(login_id)
-        if known is not None and known.stream is not None:
+        if known is None:
+            return
+        known.numbers()
+        if known.stream is not None:
             known.stream.resync()
 
     def state(self, login_id: int) -> StreamState | None:

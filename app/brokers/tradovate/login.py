@@ -127,11 +127,9 @@ class Login:
         return number
 
     def numbers(self) -> list[int]:
-        """Of our accounts, read anew."""
-        for ref in self._read_refs():
-            number = wire.integer(ref.broker_account_id)
-            if number is not None:
-                self._refs[number] = ref
+        """Of our accounts, read anew: nothing more is told of one that was deleted."""
+        numbered = [(wire.integer(ref.broker_account_id), ref) for ref in self._read_refs()]
+        self._refs = {number: ref for number, ref in numbered if number is not None}
         self._refs_read = monotonic()
         return sorted(self._refs)
 

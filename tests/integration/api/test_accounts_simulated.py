@@ -10,7 +10,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 from apiflask import APIFlask
+from sqlalchemy import select
 
+from app.extensions import db
+from app.models import Fill, LivePosition
 from app.services import broker_accounts
 from app.services.broker_accounts import Choice
 from config import Config, load
@@ -221,6 +224,30 @@ def test_the_last_account_ends_the_stream(owner: Caller, tradovate: Simulator) -
     owner.delete(f"/api/accounts/{made['id']}/")
 
     until(lambda: not tradovate.sockets("jo"))
+
+
+def test_nothing_more_is_taken_in_of_an_account_that_was_deleted(
+    app: APIFlask, owner: Caller, tradovate: Simulator
+) -> None:
+    other = tradovate.add_account("jo", "JO2")
+    tradovate.set_price(CONTRACT, "20000", "20000.25", "20000")
+    gone = owner.post("/api/accounts/", {**BODY, "broker_account_id": "JO1"}, 201)
+    _connected(owner, gone["id"])
+    more = {name: value for name, value in BODY.items() if name != "credentials"}
+    more |= {"login_id": gone["login_id"], "broker_account_id": "JO2"}
+    stays = owner.post("/api/accounts/", more, 201)
+    _connected(owner, stays["id"])
+
+    owner.delete(f"/api/accounts/{gone['id']}/")
+    tradovate.manual_trade(int(gone["broker_account_id"]), CONTRACT, "Buy", 2)
+    tradovate.manual_trade(int(other["id"]), CONTRACT, "Sell", 1)
+
+    def of_accounts(kind: type[Fill | LivePosition]) -> set[int]:
+        with app.app_context():
+            return set(db.session.scalars(select(kind.account_id)))
+
+    until(lambda: of_accounts(Fill) and of_accounts(LivePosition))
+    assert of_accounts(Fill) == of_accounts(LivePosition) == {stays["id"]}
 
 
 def test_an_account_with_a_trade_by_hand_is_deleted_only_flattened(
