@@ -27,7 +27,6 @@ BUDGET = 5000
 """Requests of one log-in in an hour that Tradovate takes."""
 _FOUND_WITHIN_S = 10.0
 """The recorder looks for new log-ins every few seconds."""
-_LEAST_S = 0.001
 _HANGING, _FAILING = 0, 1
 """The places of the two log-ins that are spoilt."""
 _FIRST_OF_POLL = "account/list"
@@ -90,10 +89,11 @@ def _figures(
         "hourly": most * 3600 / interval,
         "cpu": disturbed.cpu / disturbed.length * 100,
     }
+    figures["ratio"] = (interval + figures["late"]) / (interval + figures["floor_late"])
     print(
         f"  {figures['polled']:.0f} of {len(others)} polled within {interval} s; p95 of the delay "
         f"{figures['late']:.2f} s (without the two {figures['floor_late']:.2f} s), ratio "
-        f"{figures['late'] / max(figures['floor_late'], _LEAST_S):.2f}; all lists asked for "
+        f"of the intervals {figures['ratio']:.3f}; all lists asked for "
         f"within {figures['took'] * 1000:.0f} ms (without {figures['floor_took'] * 1000:.0f} ms); "
         f"at most {figures['hourly']:,.0f} of {BUDGET:,} requests an hour, "
         f"{figures['cpu']:.1f} % of a core"
