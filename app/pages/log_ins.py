@@ -32,6 +32,7 @@ WORDS = {
     "environment": "Choose demo or live.",
 }
 REPLACED = "The credentials were replaced. The stream starts again with them."
+_MOST_DIGITS = 20
 _NAMES: TypeAdapter[str] = TypeAdapter(Name)
 
 
@@ -254,4 +255,4 @@ def _switch(account_id: int, *, on: bool) -> ResponseReturnValue:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() else 0
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS else 0

@@ -206,3 +206,22 @@ def test_credentials_that_work_are_not_counted_as_guesses(
 
     assert {a.status_code for a in answers[:30]} == {200}
     assert answers[30].status_code == 429
+
+
+def test_a_sign_in_is_not_given_to_an_account_of_somebody_else_or_of_nobody(
+    alice: Person, bob: Person, broker: FakeLoginBroker
+) -> None:
+    made = alice.post("/api/accounts/", BODY).get_json()
+    page = bob.form("/accounts/log-in/", environment="demo", **CREDENTIALS).text
+    sealed = page.split('name="sealed" value="')[1].partition('"')[0]
+
+    for number in (str(made["id"]), "0", str(2**63), "9" * 5000):
+        answer = bob.form("/accounts/choose/", sealed=sealed, replace=number)
+        shown = bob.client.get("/accounts/").text
+
+        assert answer.status_code in (303, 404), answer.text
+        assert "The credentials were replaced. The stream" not in shown
+    with alice.app.app_context():
+        kept = broker.store.credentials(made["login_id"])
+    assert kept["username"] == "jo"
+    assert broker.opened == [made["login_id"]]
