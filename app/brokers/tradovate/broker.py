@@ -116,6 +116,7 @@ class TradovateBroker:
     def try_credentials(
         self, environment: str, credentials: Mapping[str, Any]
     ) -> list[FoundAccount]:
+        self._forget_tried()
         key = _fingerprint(environment, credentials)
         token = credentials.get("token") or self._tried_token(key)
         if token is not None:
@@ -603,8 +604,7 @@ class TradovateBroker:
 
     def _hand_over(self, ref: LoginRef) -> None:
         """Use the session that the same credentials were tried with."""
-        now = monotonic()
-        self._tried = {key: tried for key, tried in self._tried.items() if tried[0] > now}
+        self._forget_tried()
         if not self._tried:
             return
         key = _fingerprint(ref.environment, self._store.credentials(ref.id))
@@ -612,6 +612,10 @@ class TradovateBroker:
         if token is not None and self._store.token(ref.id) is None:
             del self._tried[key]
             self._store.save_token(ref.id, token)
+
+    def _forget_tried(self) -> None:
+        now = monotonic()
+        self._tried = {key: tried for key, tried in self._tried.items() if tried[0] > now}
 
     def _tried_token(self, key: str) -> dict[str, Any] | None:
         tried = self._tried.get(key)

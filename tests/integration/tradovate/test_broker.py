@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from itertools import count
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -163,6 +164,20 @@ def test_exits_of_a_resting_entry_are_counted_from_its_price(either: TradovateDe
     assert _of(report, "e-tp").limit_price == Decimal("19989.75")
     assert _of(report, "e-sl").stop_price == Decimal(20020)
     assert {_of(report, k).status for k in ("e-tp", "e-sl")} == {OrderStatus.INACTIVE}
+
+
+def test_the_session_of_tried_credentials_is_let_go_of(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = TradovateDesk(simulator, has_stream=False)
+    desk.broker.try_credentials("demo", CREDENTIALS)
+    later = monotonic() + 301
+    monkeypatch.setattr("app.brokers.tradovate.broker.monotonic", lambda: later)
+
+    desk.broker.try_credentials("demo", {**CREDENTIALS, "device_id": "another"})
+
+    desk.stop()
+    assert len(desk.broker._tried) == 1
 
 
 def test_a_trial_and_its_saving_open_one_session(simulator: Simulator) -> None:
