@@ -137,7 +137,8 @@ _WHAT: dict[str, tuple[str, str, Say, Say]] = {
         "the 48 others polled in every interval, within their budgets, none delayed",
         lambda f: (
             f"**{f['polled']:.0f}** of 48 polled, p95 of the delay **{f['late'] * 1000:.0f} ms**, "
-            f"ratio of the intervals **{f['ratio']:.3f}**; at most {f['hourly']:,.0f} of 5,000 requests an hour, {f['cpu']:.1f} % of a core"
+            f"ratio of the intervals **{f['ratio']:.3f}**; at most {f['hourly']:,.0f} of 5,000 "
+            f"requests an hour, {f['cpu']:.1f} % of a core"
         ),
         lambda f: f"p95 of the delay {f['floor_late'] * 1000:.0f} ms: all 50 answer",
     ),
