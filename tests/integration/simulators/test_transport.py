@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 
 import pytest
@@ -10,10 +9,6 @@ import requests
 
 from tests.integration.simulators.client import Client
 from tests.simulators.tradovate.control import Simulator, SimulatorError, running
-
-START_TIMEOUT_S = 1.5
-TYPICAL_S = 0.002
-CALLS = 300
 
 
 def test_paths_ignore_case(client: Client) -> None:
@@ -138,24 +133,3 @@ def test_the_control_port_trades_a_product_by_its_root(
 
     (position,) = client.get("position/list")
     assert position["contractId"] == client.contract("MNQ")["id"]
-
-
-def test_it_starts_at_once() -> None:
-    started = time.monotonic()
-
-    with running():
-        took_s = time.monotonic() - started
-
-    assert took_s < START_TIMEOUT_S
-
-
-def test_a_simple_call_is_quick(client: Client) -> None:
-    client.get("account/list")
-
-    assert statistics.median(_timed(client) for _ in range(CALLS)) < TYPICAL_S
-
-
-def _timed(client: Client) -> float:
-    started = time.perf_counter()
-    client.call("account/list")
-    return time.perf_counter() - started
