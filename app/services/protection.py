@@ -16,16 +16,16 @@ from time import monotonic
 from typing import Any
 
 from gevent.pool import Group
-from sqlalchemy import and_, select
+from sqlalchemy import Connection, and_, select
 
 from app.brokers.base import AccountRef
 from app.domain.errors import TradingError
 from app.domain.orders import TERMINAL
 from app.domain.plans import CancelOrders, CorrectLegs, Reprotect, Step
 from app.domain.settings import StopLoss
-from app.domain.trading import OrderRole, OrderStatus, Origin, PositionSide
+from app.domain.trading import OrderRole, OrderStatus, Origin, PositionSide, Side
 from app.extensions import writer
-from app.models import Book, Execution, Order
+from app.models import Book, Execution, LivePosition, Order
 from app.models.base import table
 from app.models.orders import IS_OPEN
 from app.models.signals import UNFINISHED
@@ -53,6 +53,13 @@ _ORDERS = table(Order)
 _ENTRIES = _ORDERS.alias("entries")
 _HELD = select(_BOOKS.c.account_id, _BOOKS.c.trader_id, _BOOKS.c.contract, _BOOKS.c.net_pos).where(
     _BOOKS.c.net_pos != Decimal(0), _BOOKS.c.trader_id.is_not(None)
+)
+_LIVE = table(LivePosition)
+_AT_BROKER = select(_LIVE.c.account_id, _LIVE.c.contract, _LIVE.c.net_pos).where(
+    _LIVE.c.net_pos != Decimal(0)
+)
+_IN_BOOKS = select(_BOOKS.c.account_id, _BOOKS.c.contract, _BOOKS.c.net_pos).where(
+    _BOOKS.c.net_pos != Decimal(0)
 )
 _OPEN_LEGS = (
     select(
@@ -145,7 +152,9 @@ class Watch:
                 trader_id: _wants_stop(context.read_subject(connection, trader_id))
                 for trader_id in {row.trader_id for row in held}
             }
-        faults = [*_unprotected(held, legs, wants_stop), *_orphans(held, legs), *_misplaced(legs)]
+            unexplained = _unexplained(connection)
+        orphans = _orphans(held, legs, unexplained)
+        faults = [*_unprotected(held, legs, wants_stop), *orphans, *_misplaced(legs)]
         return [
             f for f in faults if f.account_id not in busy and not executor.is_obeying(f.account_id)
         ]
@@ -192,13 +201,27 @@ def _unprotected(held: Any, legs: Any, wants_stop: dict[int, bool]) -> Iterable[
             yield Fault("unprotected", book.account_id, book.trader_id, book.contract)
 
 
-def _orphans(held: Any, legs: Any) -> Iterable[Fault]:
-    """Legs whose book is flat and whose entry, if they had one, will not fill any more."""
+def _unexplained(connection: Connection) -> dict[tuple[int, str], Decimal]:
+    """What the broker holds by account and contract beyond the books (signed)."""
+    found = {(row.account_id, row.contract): row.net_pos for row in connection.execute(_AT_BROKER)}
+    for row in connection.execute(_IN_BOOKS):
+        key = (row.account_id, row.contract)
+        if key in found:
+            found[key] -= row.net_pos
+    return found
+
+
+def _orphans(held: Any, legs: Any, unexplained: dict[tuple[int, str], Decimal]) -> Iterable[Fault]:
+    """Legs whose book is flat and whose entry, if they had one, will not fill any more. One that
+    would close what the broker holds and no book explains is none: a fill may have escaped us,
+    as those of a session that ended while we were away, and it may be that position's stop."""
     books = {(row.trader_id, row.contract) for row in held}
     orphans: dict[tuple[int, int, str], list[str]] = {}
     for leg in legs:
         waits = leg.parent_id is not None and leg.entry_status not in _ENDED
-        if (leg.trader_id, leg.contract) not in books and not waits:
+        beyond = unexplained.get((leg.account_id, leg.contract), Decimal(0))
+        guards = beyond * Side(leg.side).sign < 0
+        if (leg.trader_id, leg.contract) not in books and not waits and not guards:
             key = (leg.account_id, leg.trader_id, leg.contract)
             orphans.setdefault(key, []).append(leg.client_order_id)
     for (account_id, trader_id, contract), ids in orphans.items():
