@@ -132,7 +132,6 @@ def test_an_entry_that_cannot_be_sent_in_time_is_given_up_and_said(floor: Floor)
     assert floor.lines("warning") or floor.lines("error")
 
 
-@ONLY_SQLITE
 def test_an_exit_is_tried_again_until_it_is_there(floor: Floor) -> None:
     robot = floor.robot(floor.open(), **BRACKET)
     robot.alert("buy")
@@ -278,7 +277,6 @@ def test_alerts_are_traded_though_every_event_is_lost(floor: Floor) -> None:
     _is_alive_with(robot, -1)
 
 
-@ONLY_SQLITE
 def test_a_target_whose_events_were_lost_is_found_by_the_next_synchronisation(floor: Floor) -> None:
     robot = floor.robot(floor.open(), **BRACKET)
     robot.alert("buy")
