@@ -423,34 +423,6 @@ def test_what_nobody_takes_waits_at_the_broker_and_not_in_memory() -> None:
         assert desk.ids == list(range(20_000))
 
 
-def test_a_change_is_told_within_a_millisecond() -> None:
-    rounds = 200
-    took: list[float] = []
-    heard = gevent.event.Event()
-
-    def script(peer: Peer) -> None:
-        peer.until_live()
-        for number in range(rounds):
-            heard.clear()
-            frame = text_frame(frame_of(props("fill", {"id": number})))
-            began = time.perf_counter()
-            peer.raw(frame)
-            heard.wait()
-            took.append(told[0] - began)
-
-    told = [0.0]
-
-    def note(changes: list[Change]) -> None:
-        told[0] = time.perf_counter()
-        heard.set()
-
-    with streaming(script) as (_, desk):
-        desk.on_change = note
-        wait_until(lambda: len(took) == rounds, "all rounds")
-
-    assert sorted(took)[rounds // 2] < 0.001
-
-
 def test_a_frame_of_several_megabytes_in_pieces() -> None:
     rows = [{"id": number, "text": "é" * 200} for number in range(5000)]
 
