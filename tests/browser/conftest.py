@@ -13,6 +13,8 @@ from tests.browser.pages import WATCH, Watch
 from tests.servers import Server, serve
 
 PATIENCE_MS = 15_000
+_REFUSED = "the server responded with a status of 422"
+"""What Chromium itself writes of a form that is shown again with what was wrong."""
 _people = count(1)
 
 Visit = Callable[..., Page]
@@ -40,9 +42,10 @@ def member(server: Server) -> site.Member:
 
 
 @pytest.fixture
-def visit(browser: Browser, server: Server) -> Iterator[Visit]:
-    """``visit(member)`` gives a fresh browser of that member, or of nobody; ``watch=False`` allows
-    it to report errors."""
+def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """``visit(member)`` gives a fresh browser of that member, or of nobody (at ``url``, else at the
+    server of all tests); ``watch=False`` allows it to report errors, ``refused=True`` only those
+    about forms that come back. ``zone`` is the browser's time zone."""
     opened: list[tuple[Page, Watch]] = []
 
     def open_(
@@ -52,9 +55,15 @@ def visit(browser: Browser, server: Server) -> Iterator[Visit]:
         theme: str = "dark",
         scripts: bool = True,
         watch: bool = True,
+        refused: bool = False,
+        url: str = "",
+        zone: str | None = None,
     ) -> Page:
+        if member is not None:
+            url = member.url
         context = browser.new_context(
-            base_url=member.url if member else server.url,
+            base_url=url or request.getfixturevalue("server").url,
+            timezone_id=zone,
             viewport={"width": width, "height": 844 if width < 768 else 900},
             java_script_enabled=scripts,
             permissions=["clipboard-read", "clipboard-write"],
@@ -63,7 +72,7 @@ def visit(browser: Browser, server: Server) -> Iterator[Visit]:
         if member is not None:
             context.add_cookies(member.cookies)  # type: ignore[arg-type]
         page = context.new_page()
-        seen = Watch(page)
+        seen = Watch(page, _REFUSED if refused else None)
         if scripts:
             context.add_init_script(WATCH % theme)
         opened.append((page, seen if watch else Watch()))

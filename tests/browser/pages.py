@@ -60,14 +60,17 @@ _TOO_WIDE = """() => {
 class Watch:
     """Collects a page's errors. Without a page there is nothing to collect."""
 
-    def __init__(self, page: Page | None = None) -> None:
+    def __init__(self, page: Page | None = None, expected: str | None = None) -> None:
+        """``expected``: part of an error that is none."""
         self.errors: list[str] = []
+        self._expected = expected
         if page is not None:
             page.on("console", self._hear)
             page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def _hear(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
+        is_expected = self._expected is not None and self._expected in message.text
+        if message.type == "error" and not is_expected:
             self.errors.append(message.text)
 
     def troubles(self, page: Page) -> list[str]:
