@@ -55,9 +55,7 @@ _HELD = select(_BOOKS.c.account_id, _BOOKS.c.trader_id, _BOOKS.c.contract, _BOOK
     _BOOKS.c.net_pos != Decimal(0), _BOOKS.c.trader_id.is_not(None)
 )
 _LIVE = table(LivePosition)
-_AT_BROKER = select(_LIVE.c.account_id, _LIVE.c.contract, _LIVE.c.net_pos).where(
-    _LIVE.c.net_pos != Decimal(0)
-)
+_AT_BROKER = select(_LIVE.c.account_id, _LIVE.c.contract, _LIVE.c.net_pos)
 _IN_BOOKS = select(_BOOKS.c.account_id, _BOOKS.c.contract, _BOOKS.c.net_pos).where(
     _BOOKS.c.net_pos != Decimal(0)
 )
@@ -152,9 +150,9 @@ class Watch:
                 trader_id: _wants_stop(context.read_subject(connection, trader_id))
                 for trader_id in {row.trader_id for row in held}
             }
-            unexplained = _unexplained(connection)
-        orphans = _orphans(held, legs, unexplained)
-        faults = [*_unprotected(held, legs, wants_stop), *orphans, *_misplaced(legs)]
+            told = _told(connection)
+        unprotected = _unprotected(held, legs, wants_stop, told)
+        faults = [*unprotected, *_orphans(held, legs, told), *_misplaced(legs)]
         return [
             f for f in faults if f.account_id not in busy and not executor.is_obeying(f.account_id)
         ]
@@ -179,10 +177,42 @@ def _wants_stop(subject: Subject) -> bool:
     return isinstance(subject.effective.values.stop_loss, StopLoss)
 
 
-def _unprotected(held: Any, legs: Any, wants_stop: dict[int, bool]) -> Iterable[Fault]:
-    """Books whose working stops cover less than they hold."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the broker last said it holds in a contract, and how much of it no book explains."""
+
+    net_pos: Decimal = Decimal(0)
+    beyond: Decimal = Decimal(0)
+
+    def lacks(self, net_pos: Decimal) -> bool:
+        """Whether nothing is left there of a book that holds ``net_pos``."""
+        sign = 1 if net_pos > 0 else -1
+        return self.beyond * sign <= -abs(net_pos) and self.net_pos * sign <= 0
+
+
+_Positions = dict[tuple[int, str], _Told]
+"""By account and contract."""
+
+
+def _told(connection: Connection) -> _Positions:
+    told = {(row.account_id, row.contract): row.net_pos for row in connection.execute(_AT_BROKER)}
+    beyond = dict(told)
+    for row in connection.execute(_IN_BOOKS):
+        key = (row.account_id, row.contract)
+        if key in beyond:
+            beyond[key] -= row.net_pos
+    return {key: _Told(net_pos, beyond[key]) for key, net_pos in told.items()}
+
+
+def _unprotected(
+    held: Any, legs: Any, wants_stop: dict[int, bool], told: _Positions
+) -> Iterable[Fault]:
+    """Books whose working stops cover less than they hold. A stop for what the broker holds no
+    more, since it was closed without our knowing, would open a position."""
     for book in held:
         if not wants_stop[book.trader_id]:
+            continue
+        if told.get((book.account_id, book.contract), _Told()).lacks(book.net_pos):
             continue
         side = PositionSide.of(book.net_pos)
         covered = sum(
@@ -201,17 +231,7 @@ def _unprotected(held: Any, legs: Any, wants_stop: dict[int, bool]) -> Iterable[
             yield Fault("unprotected", book.account_id, book.trader_id, book.contract)
 
 
-def _unexplained(connection: Connection) -> dict[tuple[int, str], Decimal]:
-    """What the broker holds by account and contract beyond the books (signed)."""
-    found = {(row.account_id, row.contract): row.net_pos for row in connection.execute(_AT_BROKER)}
-    for row in connection.execute(_IN_BOOKS):
-        key = (row.account_id, row.contract)
-        if key in found:
-            found[key] -= row.net_pos
-    return found
-
-
-def _orphans(held: Any, legs: Any, unexplained: dict[tuple[int, str], Decimal]) -> Iterable[Fault]:
+def _orphans(held: Any, legs: Any, told: _Positions) -> Iterable[Fault]:
     """Legs whose book is flat and whose entry, if they had one, will not fill any more. One that
     would close what the broker holds and no book explains is none: a fill may have escaped us,
     as those of a session that ended while we were away, and it may be that position's stop."""
@@ -219,7 +239,7 @@ def _orphans(held: Any, legs: Any, unexplained: dict[tuple[int, str], Decimal]) 
     orphans: dict[tuple[int, int, str], list[str]] = {}
     for leg in legs:
         waits = leg.parent_id is not None and leg.entry_status not in _ENDED
-        beyond = unexplained.get((leg.account_id, leg.contract), Decimal(0))
+        beyond = told.get((leg.account_id, leg.contract), _Told()).beyond
         guards = beyond * Side(leg.side).sign < 0
         if (leg.trader_id, leg.contract) not in books and not waits and not guards:
             key = (leg.account_id, leg.trader_id, leg.contract)
