@@ -1,11 +1,14 @@
-"""``python -m tests.browser.account_picture [file]``: an account at the simulated Tradovate, for the
-README. A position with its bracket, and what somebody did at the broker's own terminal."""
+"""``python -m tests.browser.account_picture [file]``: an account at the simulated Tradovate.
+
+A position with its bracket, and what somebody did at the broker's own terminal.
+"""
 
 from tests import gevent_first  # noqa: I001  (the patch must precede ssl and requests)
 
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, expect, sync_playwright
 
@@ -19,7 +22,7 @@ __all__ = ["gevent_first"]
 
 WIDTH, HEIGHT = 1440, 860
 CREDENTIALS = {"username": "demo", "password": "demo", "client_id": "1", "client_secret": "demo"}
-BRACKET = {
+BRACKET: dict[str, Any] = {
     "entry_quantity": "2",
     "stop_loss": {"distance": "240", "unit": "ticks"},
     "take_profits": [{"distance": "400", "unit": "ticks"}],
@@ -39,7 +42,7 @@ def make(tradovate: Simulator, member: Member) -> int:
     account_id = int(member.call("POST", "/api/accounts/", body)["id"])
     strategy_id = member.recorder("NQ Trend 5m", **BRACKET)
     member.trader(strategy_id, account_id)
-    for alert in ("buy MNQ1!", "close MNQ1!", "sell MNQ1!", "buy MNQ1!"):
+    for alert in ("buy MNQ1!", "close MNQ1!", "sell MNQ1!", "buy MNQ1! qty=2"):
         member.alert(strategy_id, alert)
     tradovate.manual_trade(int(number), "ESZ6", "Buy", 1)
     tradovate.manual_order(
