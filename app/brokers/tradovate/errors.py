@@ -35,9 +35,11 @@ class BadRequest(BrokerRefused):
 
 class NotThere(BrokerRefused):
     """404: an id that is unknown there, or of the other environment. No proof that a thing is
-    gone: nothing of ours may be dropped because of it."""
+    gone: nothing of ours may be dropped because of it, and an account that is not to be seen may
+    be there again in a moment."""
 
     code, title = "not_there", "Tradovate does not know what the request is about"
+    retry_after_s = 1.0
 
 
 class SessionLost(BrokerRefused):

@@ -744,8 +744,14 @@ class Mirror:
             if order is None:
                 continue
             before = order.client_order_id
-            order.client_order_id = self._own_id(order)
+            order.client_order_id, rival = self._own_id(order)
             is_new = order.client_order_id != before
+            if rival is not None:
+                # It was told as ours, and is to be told as somebody else's.
+                doubles = {rival.id, *self._relatives(rival)}
+                touched.orders |= doubles
+                touched.fills |= rival.fills.keys()
+                waiting |= doubles
             if is_new:
                 relatives = self._relatives(order) - touched.orders
                 touched.orders |= relatives
@@ -758,26 +764,26 @@ class Mirror:
         of_strategy = self._of_strategy.get(order.strategy_id or 0, set())
         return {i for i in self._children.get(order.id, set()) | of_strategy if i in self._orders}
 
-    def _own_id(self, order: _Order) -> str | None:
+    def _own_id(self, order: _Order) -> tuple[str | None, _Order | None]:
         """Our id of it, unless another order has that already: then it is a double, and not the
-        one that we follow."""
+        one that we follow. With it, the order that has lost that id to this one."""
         given = _given_id(order)
         if order.claimed is not None and (order.versions and order.commands):
             self.tells_ids = given == order.claimed or bool(self.tells_ids)
         found = order.claimed or given or self._derived_id(order)
         if found is None:
-            return None
+            return None, None
         owner = self._orders.get(self._owners.get(found, order.id))
         if owner is None or owner is order:
             self._owners[found] = order.id
-            return found
+            return found, None
         if (order.claimed is None, order.id) < (owner.claimed is None, owner.id):
             self._owners[found] = order.id
             owner.client_order_id = None
             self._complain(f"double {owner.id}", "a second order with one id", owner.id)
-            return found
+            return found, owner
         self._complain(f"double {order.id}", "a second order with one id", order.id)
-        return None
+        return None, None
 
     def _derived_id(self, order: _Order) -> str | None:
         """By the strategy it belongs to, or by the entry whose leg it is."""

@@ -218,6 +218,20 @@ def test_legs_have_the_ids_that_we_gave_them(mirror: Mirror) -> None:
     assert _only(mirror, 2).client_order_id == "target"
 
 
+def test_an_order_that_loses_our_id_to_an_earlier_double_is_told_as_foreign(
+    mirror: Mirror,
+) -> None:
+    later = (_order(2), _version(2, 12, text="mine"), _command(2, 22, clOrdId="mine"))
+    told = _told(mirror, *later, _fill(order_id=2))
+    assert [order.client_order_id for order in told.orders] == ["mine"]
+
+    report = _told(mirror, *LIFE[:3])
+
+    ids = {order.broker_order_id: order.client_order_id for order in report.orders}
+    assert ids == {"1": "mine", "2": None}
+    assert [fill.client_order_id for fill in report.fills] == [None]
+
+
 def test_what_a_starting_strategy_makes_is_held_back(mirror: Mirror) -> None:
     with mirror.expecting(ACCOUNT) as held:
         assert _told(mirror, _order(), _version(), _command()) == BrokerReport()
