@@ -27,6 +27,8 @@ BUDGET = 5000
 """Requests of one log-in in an hour that Tradovate takes."""
 _FOUND_WITHIN_S = 10.0
 """The recorder looks for new log-ins every few seconds."""
+_TICK_S = 1.0
+"""So often the recorder looks which log-in is due: a poll may begin that much later."""
 _HANGING, _FAILING = 0, 1
 """The places of the two log-ins that are spoilt."""
 _FIRST_OF_POLL = "account/list"
@@ -71,7 +73,10 @@ def main(*, quick: bool = False) -> dict[str, float]:
     for user, what in zip(spoilt, ("hanging", "failing"), strict=True):
         polls = len(disturbed.polls[user])
         print(f"  the {what} one: {polls} polls begun, {disturbed.requests[user]} requests")
-    moments = ", ".join(f"{disturbed.polls[u][0] - disturbed.began:.1f}" for u in others)
+    moments = ", ".join(
+        f"{disturbed.polls[u][0] - disturbed.began:.1f}" if disturbed.polls[u] else "none"
+        for u in others
+    )
     print(f"  first polls of the others, seconds into the interval: {moments}")
     return _figures(healthy, disturbed, others, interval)
 
@@ -79,7 +84,7 @@ def main(*, quick: bool = False) -> dict[str, float]:
 def _figures(
     healthy: _Window, disturbed: _Window, others: list[str], interval: int
 ) -> dict[str, float]:
-    most = max(disturbed.requests[user] for user in others)
+    most = max(disturbed.requests[u] / max(1, len(disturbed.polls[u])) for u in others)
     figures = {
         "polled": float(sum(bool(disturbed.polls[user]) for user in others)),
         "late": percentile(_flat(disturbed.late, others), 95),
@@ -151,7 +156,7 @@ def _wait_for_first_polls(at: Desk, interval: float) -> None:
 
 def _watch(at: Desk, interval: float) -> _Window:
     began, used = time.time(), cpu_seconds(at.stage.pid)
-    time.sleep(interval)
+    time.sleep(interval + _TICK_S)
     cpu, ended = cpu_seconds(at.stage.pid) - used, time.time()
     time.sleep(1)  # a poll that began at the end
     late: dict[str, list[float]] = {}
