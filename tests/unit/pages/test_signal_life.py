@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.pages import signal_life
 from app.pages.signal_life import Result
+from app.services.signal_log import Tally
 
 _RESULT = Result("ok", "Done", "")
 _ACCOUNT: Any = SimpleNamespace(name="Paper", badge="paper")
@@ -123,3 +124,31 @@ def test_entries_of_one_alert_are_numbered_where_there_are_several() -> None:
 )
 def test_a_step_of_a_plan_is_a_sentence(step: dict[str, Any], expected: str) -> None:
     assert signal_life.step_words(step) == expected
+
+
+@pytest.mark.parametrize(
+    ("executions", "expected"),
+    [
+        ([], "Accepted"),
+        ([("done", True)], "Traded"),
+        ([("done", True), ("skipped", False)], "Traded in part"),
+        ([("done", True), ("running", False)], "Under way"),
+        ([("unknown", False), ("failed", False)], "Unknown"),
+        ([("failed", False), ("skipped", False)], "Failed"),
+        ([("done", False)], "Done"),
+        ([("expired", False), ("skipped", False)], "Expired"),
+        ([("skipped", False)], "Skipped"),
+    ],
+)
+def test_an_accepted_alert_shows_what_became_of_it(
+    executions: list[tuple[str, bool]], expected: str
+) -> None:
+    tally = Tally()
+    for status, has_traded in executions:
+        tally.add(status, has_traded=has_traded)
+
+    assert signal_life.outcome("accepted", tally)[1] == expected
+
+
+def test_an_alert_that_was_not_accepted_keeps_its_word() -> None:
+    assert signal_life.outcome("duplicate", Tally()) == ("duplicate", "Duplicate")
