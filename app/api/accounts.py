@@ -12,6 +12,7 @@ from app.schemas.accounts import (
     AccountChange,
     AccountIn,
     AccountOut,
+    AdoptedOut,
     BalanceOut,
     ConnectionOut,
     CredentialsIn,
@@ -25,7 +26,7 @@ from app.schemas.accounts import (
     TestConnectionIn,
 )
 from app.schemas.common import Done, ListQuery, page_of
-from app.services import accounts, broker_accounts, logins, recorder
+from app.services import accounts, broker_accounts, logins, recorder, sync
 from app.services.broker_accounts import Found, Source
 from app.services.logins import Given
 from app.services.owned import get
@@ -172,6 +173,13 @@ def fills(account_id: int, query_data: ListQuery) -> Listed:
 def flatten(account_id: int) -> Any:
     """Cancel every order and close every position; answers what is left"""
     return accounts.flatten_account(current_user_id(), account_id)
+
+
+@bp.post("/<int:account_id>/adopt/")
+@bp.output(page_of(AdoptedOut))
+def adopt(account_id: int) -> dict[str, Any]:
+    """Let our books follow what the broker holds; answers what differed"""
+    return _all(sync.adopt(current_user_id(), account_id))
 
 
 @bp.post("/<int:account_id>/kill-switch/")

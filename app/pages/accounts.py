@@ -28,6 +28,7 @@ from app.services import (
     logins,
     positions,
     recorder,
+    sync,
     traders,
     user_data,
 )
@@ -246,6 +247,13 @@ def flatten(account_id: int) -> ResponseReturnValue:
         flash(f"Not flat yet: {left} left. See the log.", "error")
     else:
         flash("Everything was cancelled and closed.")
+    return redirect(f"/accounts/{account_id}/", 303)
+
+
+@bp.post("/<int:account_id>/adopt/")
+def adopt(account_id: int) -> ResponseReturnValue:
+    taken = sync.adopt(current_user_id(), account_id)
+    flash("The books follow the broker now." if taken else "Nothing differed any more.")
     return redirect(f"/accounts/{account_id}/", 303)
 
 

@@ -186,6 +186,14 @@ class HeldOut(Out):
     in_sync: bool
 
 
+class AdoptedOut(Out):
+    """What our books said in a contract, and what the broker held; the books say so now."""
+
+    contract: str
+    broker: DecimalStr
+    books: DecimalStr
+
+
 class ExposureOut(Out):
     open_positions: int
     working_orders: int

@@ -1,5 +1,6 @@
 """Whether our books say what the broker holds. While they do not, the account says so, since when
-and by how much; nothing is traded to make them agree."""
+and by how much; nothing is traded to make them agree. What was held before we knew the account is
+taken over at once; anything else waits for its owner, who may let the books follow (``adopt``)."""
 
 from __future__ import annotations
 
@@ -15,14 +16,15 @@ from sqlalchemy import Connection, bindparam, select
 from app import clock
 from app.brokers import registry
 from app.brokers.base import AccountRef
-from app.domain.errors import TradingError
-from app.domain.trading import BrokerReport
-from app.extensions import lifecycle, writer
-from app.models import Account, Book, LivePosition
+from app.domain.errors import BrokerUnavailable, TradingError
+from app.domain.trading import BrokerFill, BrokerReport, Side
+from app.extensions import db, lifecycle, writer
+from app.models import Account, Book, Fill, LivePosition
 from app.models.base import table
 from app.models.prepared import Prepared
-from app.services import account_status, journal, payloads, reconcile, user_data
+from app.services import account_status, fills, journal, payloads, reconcile, user_data
 from app.services.executor import executor
+from app.services.owned import get
 from app.transactions import Tx
 
 log = logging.getLogger(__name__)
@@ -31,8 +33,11 @@ PATIENCE_S = 1.5
 """A position and its fill come as two messages: how long the second may take before the broker is
 asked. With the answer it stays within five seconds."""
 
+_PAPER = "paper"
+
 _ACCOUNTS = table(Account)
 _BOOKS = table(Book)
+_FILLS = table(Fill)
 _LIVE = table(LivePosition)
 _HELD_BY_BOOKS = Prepared(
     select(_BOOKS.c.contract, _BOOKS.c.net_pos).where(
@@ -47,6 +52,30 @@ _HELD_AT_BROKER = Prepared(
 _SAID = Prepared(
     select(_ACCOUNTS.c.out_of_sync_since, _ACCOUNTS.c.sync_note).where(
         _ACCOUNTS.c.id == bindparam("account")
+    )
+)
+
+_ANY_FILL = Prepared(
+    select(_FILLS.c.id)
+    .where(
+        _FILLS.c.account_id == bindparam("account"),
+        _FILLS.c.contract == bindparam("contract"),
+    )
+    .limit(1)
+)
+_LIVE_PRICE = Prepared(
+    select(_LIVE.c.avg_price).where(
+        _LIVE.c.account_id == bindparam("account"),
+        _LIVE.c.contract == bindparam("contract"),
+        _LIVE.c.net_pos != Decimal(0),
+        _LIVE.c.avg_price.is_not(None),
+    )
+)
+_BOOK_PRICE = Prepared(
+    select(_BOOKS.c.avg_price).where(
+        _BOOKS.c.account_id == bindparam("account"),
+        _BOOKS.c.contract == bindparam("contract"),
+        _BOOKS.c.avg_price.is_not(None),
     )
 )
 
@@ -76,7 +105,10 @@ def register() -> None:
 
 
 def take_note(account: AccountRef, report: BrokerReport) -> None:
-    """Something was taken in: ask about orders that are gone, compare positions."""
+    """Something was taken in: ask about orders that are gone, compare positions. The paper broker
+    is of this process: what it holds is compared at every decision."""
+    if account.broker == _PAPER:
+        return
     if report.is_complete:
         missing = reconcile.gone(account, report)
         if missing:
@@ -99,6 +131,67 @@ def differences(connection: Connection, account_id: int) -> list[Difference]:
     ]
 
 
+def adopt(user_id: int, account_id: int) -> list[Difference]:
+    """Let the books say what the broker holds; what differed is booked as traded by somebody else,
+    at the broker's average price. Returns what was taken over.
+
+    Raises:
+        NotFound: not the user's account.
+        BrokerUnavailable: the broker could not be asked; nothing was changed.
+    """
+    account = registry.ref(get(Account, account_id, user_id))
+    db.session.commit()  # no read may hold a transaction open while a broker is asked
+    if not _is_asked(account):
+        raise BrokerUnavailable("The broker does not answer; nothing was changed. Try again.")
+    taken = writer.run(lambda tx: _explain(tx, account, differences(tx.conn, account.id)))
+    _check(account)
+    return taken
+
+
+def _take_over(tx: Tx, account: AccountRef) -> None:
+    """What was held in a contract before we ever heard of a fill there is nobody's here."""
+    found = [
+        each
+        for each in differences(tx.conn, account.id)
+        if not _ANY_FILL.rows(tx.conn, {"account": account.id, "contract": each.contract})
+    ]
+    _explain(tx, account, found)
+
+
+def _explain(tx: Tx, account: AccountRef, found: list[Difference]) -> list[Difference]:
+    """Book what nobody told as a fill of somebody else; it reduces what it closes first."""
+    now = clock.now()
+    taken = []
+    for each in found:
+        price = _price_of(tx, account, each.contract)
+        if price is None:
+            continue
+        missing = each.broker - each.books
+        key = f"adopted-{each.contract}-{now:%Y%m%d%H%M%S%f}"
+        side = Side.BUY if missing > 0 else Side.SELL
+        fill = BrokerFill(key, None, key, each.contract, side, abs(missing), price, Decimal(0), now)
+        fills.apply(tx, account, BrokerReport(fills=(fill,)), source="reconcile")
+        journal.write(
+            tx,
+            account.user_id,
+            "adopted",
+            f"{each}. The books follow the broker; no order of ours explains the difference.",
+            level="warning",
+            account_id=account.id,
+        )
+        taken.append(each)
+    return taken
+
+
+def _price_of(tx: Tx, account: AccountRef, contract: str) -> Decimal | None:
+    """The broker's average price of what it holds, else that of a book which it does not."""
+    of_contract = {"account": account.id, "contract": contract}
+    for prices in (_LIVE_PRICE, _BOOK_PRICE):
+        for row in prices.rows(tx.conn, of_contract):
+            return Decimal(row.avg_price)
+    return None
+
+
 def _check(account: AccountRef) -> None:
     with writer.read() as connection:
         found = differences(connection, account.id)
@@ -117,6 +210,7 @@ def _look_again(account: AccountRef) -> None:
     try:
         gevent.sleep(PATIENCE_S)
         if _is_apart(account) and _is_asked(account) and _is_apart(account):
+            writer.run(lambda tx: _take_over(tx, account))
             writer.run(lambda tx: _mark(tx, account))
     except Exception:  # the greenlet's edge: the next report looks again
         log.exception("comparison failed", extra={"account_id": account.id})

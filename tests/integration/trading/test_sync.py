@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.domain.trading import BrokerPosition, BrokerReport, Side
-from app.models import Account, LivePosition
+from app.models import Account, Book, LivePosition
 from app.services import sync, user_data
 from tests.brokers import FakeBroker
 from tests.integration.trading.desk import Desk, Setup, contract_of, wait_until
@@ -49,6 +49,7 @@ def test_a_difference_that_no_fill_explains_is_said_with_its_size(
 
 def test_it_ends_when_the_broker_agrees_again(desk: Desk, fake: FakeBroker) -> None:
     setup = desk.setup("fake")
+    setup.alert("buy")
     _without_fills(fake, setup, 2)
     wait_until(lambda: _account(setup).out_of_sync_since is not None)
 
@@ -100,3 +101,40 @@ def test_an_order_missing_from_a_complete_report_is_asked_for(desk: Desk, fake: 
     _tell(fake, setup)
 
     wait_until(lambda: setup.order("entry").status == "cancelled")
+
+
+def test_what_was_held_before_we_knew_the_account_is_taken_over_as_somebody_elses(
+    desk: Desk, fake: FakeBroker
+) -> None:
+    setup = desk.setup("fake")
+
+    _without_fills(fake, setup, 2)
+
+    wait_until(lambda: desk.rows(Book, account_id=setup.account.id))
+    [book] = desk.rows(Book, account_id=setup.account.id)
+    assert (book.trader_id, book.strategy_id, book.net_pos) == (None, None, 2)
+    wait_until(lambda: not sync._looking)
+    assert _account(setup).out_of_sync_since is None
+
+
+def test_adopting_lets_the_books_follow_the_broker_and_sends_nothing(
+    desk: Desk, fake: FakeBroker
+) -> None:
+    setup = desk.setup("fake")
+    setup.alert("buy")
+    _without_fills(fake, setup, -1)
+    wait_until(lambda: _account(setup).out_of_sync_since is not None)
+    sent = list(fake.sent)
+
+    with desk.app.app_context():
+        [taken] = sync.adopt(desk.user.id, setup.account.id)
+
+    assert (taken.contract, taken.broker, taken.books) == (
+        contract_of(),
+        Decimal(0),
+        Decimal(1),
+    )
+    assert setup.net() == 0
+    assert _account(setup).out_of_sync_since is None
+    assert setup.trades()[-1].exit_reason == "external"
+    assert fake.sent == sent
