@@ -320,8 +320,20 @@ class Session:
         except SessionLost as e:
             if request.changes_orders:
                 raise
+            if not self._is_accepted(fresh):
+                # It has ended, too: that says nothing of what the key may do.
+                words = "Tradovate does not accept the new session either"
+                raise BrokerUnavailable(words) from e
             self._denied[request.domain] = clock.now() + _DENIAL
             raise _no_permission(request.domain, e) from e
+
+    def _is_accepted(self, token: str) -> bool:
+        """Whether a token is good for what every key may ask: who it is."""
+        try:
+            self._transport.send(ME_PATH, token=token)
+        except BrokerError:
+            return False
+        return True
 
     def _is_denied(self, domain: str) -> bool:
         until = self._denied.get(domain)

@@ -150,6 +150,9 @@ def count(world: TradovateWorld) -> Counts:
     }
     return {
         **proof.of_alerts(world, seen.rows),
+        "executions skipped because their account was off": sum(
+            e.reason == "account_disabled" for e in seen.rows.executions
+        ),
         **_counted(world, found),
         **proof.of_books(seen.rows),
         **proof.of_events(world, seen.rows),

@@ -464,6 +464,19 @@ def test_many_denied_reads_make_one_session(session: Session, simulator: Simulat
     assert count(simulator, LOGIN_PATH) == 2
 
 
+def test_two_sessions_that_end_are_no_missing_permission(
+    session: Session, simulator: Simulator
+) -> None:
+    session.token()
+    simulator.rule("account/list", {"status": 401}, times=2)
+    simulator.rule("auth/me", {"status": 401})
+
+    with pytest.raises(BrokerUnavailable):
+        session.call("/account/list")
+
+    assert session.call("/account/list")
+
+
 def test_a_missing_permission_is_told_by_name_and_costs_one_renewal(
     simulator: Simulator, transport: Transport
 ) -> None:
