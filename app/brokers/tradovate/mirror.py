@@ -748,9 +748,9 @@ class Mirror:
             is_new = order.client_order_id != before
             if rival is not None:
                 # It was told as ours, and is to be told as somebody else's.
+                rival.is_explained = False
                 doubles = {rival.id, *self._relatives(rival)}
                 touched.orders |= doubles
-                touched.fills |= rival.fills.keys()
                 waiting |= doubles
             if is_new:
                 relatives = self._relatives(order) - touched.orders

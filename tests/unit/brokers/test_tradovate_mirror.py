@@ -232,6 +232,18 @@ def test_an_order_that_loses_our_id_to_an_earlier_double_is_told_as_foreign(
     assert [fill.client_order_id for fill in report.fills] == [None]
 
 
+def test_a_double_found_while_a_strategy_starts_is_told_when_it_has(mirror: Mirror) -> None:
+    later = (_order(2), _version(2, 12, text="mine"), _command(2, 22, clOrdId="mine"))
+    with mirror.expecting(ACCOUNT) as held:
+        _told(mirror, *later, _fill(order_id=2))
+        assert not [o for o in _told(mirror, *LIFE[:3]).orders if o.broker_order_id == "2"]
+
+    report = mirror.told_now(held)[ACCOUNT]
+
+    assert [(o.broker_order_id, o.client_order_id) for o in report.orders] == [("2", None)]
+    assert [fill.broker_order_id for fill in report.fills] == ["2"]
+
+
 def test_what_a_starting_strategy_makes_is_held_back(mirror: Mirror) -> None:
     with mirror.expecting(ACCOUNT) as held:
         assert _told(mirror, _order(), _version(), _command()) == BrokerReport()
