@@ -97,7 +97,7 @@ class Ownership:
         self._file: Any = None
         self._connection: Connection | None = None
         self._in_use = RLock()
-        """One connection for all who ask: one at a time."""
+        """One connection for all who ask: one at a time, also while it is made."""
         self.boot: int = 0
 
     def bind(self, engine: Engine, lock_path: Path) -> None:
@@ -139,20 +139,19 @@ class Ownership:
             return True
         if not self.boot:
             return False
-        try:
-            if self._connection is None:
-                self.claim_boot(self.boot)
-            return self._ask_lead(name)
-        except DBAPIError:
-            log.warning("lost the connection that holds the locks", exc_info=True)
-            self._disconnect()
-            return False
+        with self._in_use:
+            try:
+                return self._ask_lead(name)
+            except DBAPIError:
+                log.warning("lost the connection that holds the locks", exc_info=True)
+                self._disconnect()
+                return False
 
     def _ask_lead(self, name: int) -> bool:
         if self._connection is None:
-            return False
-        with self._in_use:
-            return bool(self._connection.scalar(_TRY_LEAD, {"class": self._CLASS + 1, "id": name}))
+            self.claim_boot(self.boot)
+        asked = {"class": self._CLASS + 1, "id": name}
+        return bool(self._connection and self._connection.scalar(_TRY_LEAD, asked))
 
     def hold(self, login_ids: Collection[int]) -> set[int]:
         """Which of these log-ins are this process's, taken now where they are free."""
@@ -161,34 +160,29 @@ class Ownership:
         if not self.boot or not login_ids:
             return set()
         wanted = {"class": self._CLASS + 2, "ids": sorted(login_ids)}
-        try:
-            return self._ask_logins(wanted)
-        except DBAPIError:
-            log.warning("lost the connection that holds the locks", exc_info=True)
-            self._disconnect()
-        try:
-            return self._ask_logins(wanted)
-        except DBAPIError:
-            self._disconnect()
-            return set()
+        with self._in_use:
+            for _ in range(2):  # the second time on a new connection
+                try:
+                    return self._ask_logins(wanted)
+                except DBAPIError:
+                    log.warning("lost the connection that holds the locks", exc_info=True)
+                    self._disconnect()
+        return set()
 
     def _ask_logins(self, wanted: dict[str, Any]) -> set[int]:
         if self._connection is None:
             self.claim_boot(self.boot)
-        if self._connection is None:
-            return set()
-        with self._in_use:
-            return set(self._connection.scalars(_TRY_LOGINS, wanted))
+        return set(self._connection.scalars(_TRY_LOGINS, wanted)) if self._connection else set()
 
     def let_go(self, login_id: int) -> None:
         """Leave a log-in to other processes."""
-        if self._connection is None:
-            return
-        try:
-            with self._in_use:
+        with self._in_use:
+            if self._connection is None:
+                return
+            try:
                 self._connection.execute(_LEAVE, {"class": self._CLASS + 2, "id": login_id})
-        except DBAPIError:  # the lock went with the connection
-            self._disconnect()
+            except DBAPIError:  # the lock went with the connection
+                self._disconnect()
 
     def is_dead(self, connection: Connection, boot: int) -> bool:
         """Whether no living process holds ``boot``; asked inside the taker's transaction."""

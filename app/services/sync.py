@@ -19,7 +19,7 @@ from app.brokers.base import AccountRef
 from app.domain.errors import BrokerUnavailable, TradingError
 from app.domain.trading import BrokerFill, BrokerReport, Side
 from app.extensions import db, lifecycle, writer
-from app.models import Account, Book, Fill, LivePosition
+from app.models import Account, Book, Fill, LivePosition, Order
 from app.models.base import table
 from app.models.prepared import Prepared
 from app.services import account_status, fills, journal, payloads, reconcile, user_data
@@ -38,6 +38,7 @@ _PAPER = "paper"
 _ACCOUNTS = table(Account)
 _BOOKS = table(Book)
 _FILLS = table(Fill)
+_ORDERS = table(Order)
 _LIVE = table(LivePosition)
 _HELD_BY_BOOKS = Prepared(
     select(_BOOKS.c.contract, _BOOKS.c.net_pos).where(
@@ -60,6 +61,14 @@ _ANY_FILL = Prepared(
     .where(
         _FILLS.c.account_id == bindparam("account"),
         _FILLS.c.contract == bindparam("contract"),
+    )
+    .limit(1)
+)
+_ANY_ORDER = Prepared(
+    select(_ORDERS.c.id)
+    .where(
+        _ORDERS.c.account_id == bindparam("account"),
+        _ORDERS.c.contract == bindparam("contract"),
     )
     .limit(1)
 )
@@ -149,11 +158,16 @@ def adopt(user_id: int, account_id: int) -> list[Difference]:
 
 
 def _take_over(tx: Tx, account: AccountRef) -> None:
-    """What was held in a contract before we ever heard of a fill there is nobody's here."""
+    """What was held in a contract before we ever traded or heard of a fill there is nobody's here.
+    Where an order of ours is, it may be the one that explains it, in a session that was archived:
+    then its stop must not be taken for one that has nothing to protect."""
     found = [
         each
         for each in differences(tx.conn, account.id)
-        if not _ANY_FILL.rows(tx.conn, {"account": account.id, "contract": each.contract})
+        if not any(
+            known.rows(tx.conn, {"account": account.id, "contract": each.contract})
+            for known in (_ANY_FILL, _ANY_ORDER)
+        )
     ]
     _explain(tx, account, found)
 

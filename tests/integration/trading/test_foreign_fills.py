@@ -506,11 +506,11 @@ def test_a_fill_that_was_taken_for_foreign_goes_to_the_order_that_it_is_of(
 ) -> None:
     recorder = floor.recorder()
     setup = floor.trader()
-    fill = floor.fill(Side.BUY, 2, broker_order="B5", fee="0.4")
+    fill = floor.fill(Side.BUY, 2, broker_order="OURS", fee="0.4")
     floor.tell(fill)
     assert floor.books() == {(None, recorder.id): 2}
     key = floor.order(setup, Side.BUY, 2)
-    floor.tell(_state(floor, key, "B5", Side.BUY, 2))
+    floor.tell(_state(floor, key, "OURS", Side.BUY, 2))
 
     strangers = [floor.fill(Side.BUY, 1, at=n, contract="ESZ6") for n in range(others)]
     floor.tell(fill, *strangers, source="poll")

@@ -243,6 +243,7 @@ def test_a_cancel_whose_answer_was_lost_is_settled(
     desk: Desk, fake: FakeBroker, lost: Does, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.services.steps.FLAT_TIMEOUT", timedelta(seconds=0.5))
+    monkeypatch.setattr("app.services.steps.ASK_AGAIN", timedelta(seconds=60))
     setup = desk.setup("fake", entry_order="limit")
     setup.alert("buy", price="19000")
     fake.script.append(lost)
