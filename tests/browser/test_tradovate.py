@@ -277,26 +277,36 @@ def test_a_refused_order_is_told_in_words(stage: Stage, trader: Trader, visit: V
 def test_what_no_fill_explains_is_an_alarm_on_every_page(
     stage: Stage, trader: Trader, visit: Visit
 ) -> None:
-    """Held since an earlier session, of which the broker lists no fills any more."""
+    """Traded while the line was dead, in a session of which the broker lists no fills any more."""
     member, number = trader.member(), trader.numbers[0]
-    stage.tradovate.manual_trade(number, "MESZ6", "Buy", 2)
-    stage.tradovate.session_roll()
-    stage.tradovate.archive()
     page, elsewhere = visit(member), visit(member)
+    account_id = trader.account(member)
+    stage.tradovate.manual_trade(number, "MESZ6", "Buy", 1)
+    _open(page, account_id)
+    expect(page.locator("#account-state")).to_contain_text("MESZ6")
     elsewhere.goto("/logs/")
     pages.settled(elsewhere)
 
-    account_id = trader.account(member)
+    stage.tradovate.disturb_events("lose", None)
+    stage.tradovate.manual_trade(number, "MESZ6", "Buy", 2)
+    stage.tradovate.session_roll()
+    stage.tradovate.archive()
+    stage.tradovate.clear_events()
+    stage.tradovate.cut_sockets()
 
-    expect(elsewhere.locator(".jt-toast--bad")).to_contain_text("is out of sync")
-    difference = "MESZ6: the broker holds 2, our books say 0."
+    expect(elsewhere.locator(".jt-toast--bad")).to_contain_text("is out of sync", timeout=30_000)
+    difference = "MESZ6: the broker holds 3, our books say 1."
     _open(page, account_id)
     expect(page.locator("#account-state .jt-note--bad")).to_contain_text(difference)
     page.goto("/")
     expect(page.locator("#dash-trouble .jt-banner--bad")).to_contain_text(difference)
     page.get_by_role("link", name="Open Apex 50K-01").click()
+    page.get_by_role("button", name="Adopt…").click()
+    _agree(page, "Adopt")
+    expect(page.get_by_text("The books follow the broker now.")).to_be_visible()
+    expect(page.locator("#account-state .jt-note--bad")).to_have_count(0)
     page.get_by_role("button", name="Flatten…").click()
-    expect(page.locator("dialog[open]")).to_contain_text("Closes 2 MESZ6, which no strategy holds")
+    expect(page.locator("dialog[open]")).to_contain_text("3 MESZ6")
 
 
 def test_a_log_in_is_ended_begun_replaced_and_deleted(trader: Trader, visit: Visit) -> None:

@@ -114,7 +114,7 @@ def test_how_the_account_is_read_is_told(app: Flask, person: Person) -> None:
     assert [t["poll_interval_s"] for t in told] == [polls.interval_s(1)] * 2
     assert [t["polled_at"] for t in told] == ["2026-03-02T12:00:00.000Z"] * 2
     page = things.words(person.client.get(f"/recorders/{recorder_id}/").text)
-    assert "is read every 60 s" in page
+    assert "by a poll every 60 s" in page
 
 
 def _give_login(app: Flask, account_id: int) -> None:
