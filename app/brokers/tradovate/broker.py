@@ -513,7 +513,7 @@ class TradovateBroker:
         login.read(Purpose.EXIT, is_fresh=True)
         if number not in login.visible:
             raise BrokerUnavailable("Tradovate does not show this account now")
-        found = mirror.find(number, client_order_id)
+        found = mirror.find(number, client_order_id) or _by_strategy(login, number, client_order_id)
         if found is None and sought is not None:
             found = _by_parent(login, number, sought) or _by_terms(login, number, sought)
             if found is not None:
@@ -818,6 +818,25 @@ def _pending_cancel(report: BrokerReport, order_id: int) -> BrokerReport:
 
 def _has(terms: Entity, wanted: Entity) -> bool:
     return all(wire.decimal(terms.get(k)) == wire.decimal(v) for k, v in wanted.items())
+
+
+def _by_strategy(login: Login, number: int, client_order_id: str) -> int | None:
+    """The entry of the order strategy that has our id. Its orders carry none themselves, so that
+    with a lost event they would be taken for somebody else's.
+
+    Raises:
+        BrokerUnavailable: there is such a strategy, and its order is not known yet.
+    """
+    login.read_strategies(Purpose.EXIT)
+    strategy_id = login.mirror.strategy_named(client_order_id)
+    if strategy_id is None:
+        return None
+    login.look_at_strategy(strategy_id, Purpose.EXIT)
+    found = login.mirror.find(number, client_order_id)
+    strategy = login.mirror.strategy(strategy_id) or {}
+    if found is None and strategy.get("status") not in _FAILED_STRATEGY:
+        raise BrokerUnavailable("Tradovate has the order strategy, and has not shown its order yet")
+    return found
 
 
 def _by_parent(login: Login, number: int, sought: SoughtOrder) -> int | None:

@@ -23,7 +23,7 @@ from app.brokers.logins import LoginRef, StreamStatus
 from app.brokers.tradovate import wire
 from app.brokers.tradovate.budget import Budget, Purpose
 from app.brokers.tradovate.contracts import Contracts, chunks, joined, rows
-from app.brokers.tradovate.errors import NotThere, refusal
+from app.brokers.tradovate.errors import NotSent, NotThere, refusal
 from app.brokers.tradovate.frames import Change
 from app.brokers.tradovate.mirror import Mirror, Touched
 from app.brokers.tradovate.session import Session
@@ -252,6 +252,11 @@ class Login:
         unknown = (i for i in order_ids if not self.mirror.knows(i))
         return sorted({*known_to_lack, *unknown})
 
+    def read_strategies(self, purpose: Purpose = Purpose.READ) -> None:
+        """Read the order strategies; without the permission for it nothing is known of them."""
+        listed = self._optional("orderStrategy/list", None, purpose)
+        self.changed(self.mirror.take("orderStrategy", listed or ()))
+
     def look_at_strategy(self, strategy_id: int, purpose: Purpose = Purpose.READ) -> None:
         links = self._get("orderStrategyLink/deps", {"masterid": strategy_id}, purpose)
         self.changed(self.mirror.take("orderStrategyLink", links or ()))
@@ -416,7 +421,7 @@ class Login:
             return None
         try:
             return self._get(path, query, purpose)
-        except BrokerRateLimited:
+        except (BrokerRateLimited, NotSent):
             raise
         except BrokerRefused:
             self._unreadable[path] = monotonic() + _UNREADABLE_S
@@ -432,7 +437,7 @@ class Login:
                 found += self._get(f"{kind}/ldeps", {"masterids": joined(chunk)}, purpose)
             except NotThere:
                 found += self._dependants_singly(kind, chunk, purpose)
-            except BrokerRateLimited:
+            except (BrokerRateLimited, NotSent):
                 raise
             except BrokerRefused:
                 self._unreadable[kind] = monotonic() + _UNREADABLE_S

@@ -158,3 +158,25 @@ def test_where_no_id_comes_back_an_order_is_found_whatever_our_clock_says(
 
     assert found is not None
     assert of_later is None
+
+
+@pytest.mark.parametrize(
+    "lost", [("orderStrategy",), ("orderStrategyLink",), ("orderStrategy", "orderStrategyLink")]
+)
+def test_a_strategy_of_which_nobody_told_is_found_by_its_id(
+    desk: TradovateDesk, lost: tuple[str, ...]
+) -> None:
+    """Otherwise its entry would be proven not to exist, and be sent again."""
+    client_order_id = f"lost{next(_ids)}"
+    legs = [LegTicket(f"{client_order_id}-{leg}", offset=Decimal(500)) for leg in ("tp", "sl")]
+    ticket = OrderTicket(CONTRACT, Side.BUY, Decimal(1), take_profit=legs[0], stop_loss=legs[1])
+    desk.simulator.disturb_events("lose", None, entity_types=lost)
+    desk.simulator.rule(STRATEGY, {"status_after": 500})
+
+    with pytest.raises(BrokerUnavailable):
+        desk.broker.place_order(desk.account, ticket, client_order_id=client_order_id)
+    found = desk.broker.find_order(desk.account, client_order_id)
+
+    assert found is not None
+    assert found.client_order_id == client_order_id
+    assert found.filled_quantity == 1
