@@ -171,6 +171,7 @@ class Mirror:
         self._strategies: dict[int, Entity] = {}
         self._of_strategy: defaultdict[int, set[int]] = defaultdict(set)
         self._owners: dict[str, int] = {}
+        self._doubles: defaultdict[int, set[int]] = defaultdict(set)
         self._leg_ids: dict[str, tuple[str | None, str | None]] = {}
         self._contract_claims: dict[int, str] = {}
         self._positions: dict[tuple[int, int], _Position] = {}
@@ -299,6 +300,7 @@ class Mirror:
             self._of_account[order.account or 0].discard(order_id)
             self._contract_claims.pop(order_id, None)
             self._children.pop(order_id, None)
+            self._doubles.pop(order_id, None)
             self._forget_link(order)
 
     def _forget_link(self, order: _Order) -> None:
@@ -749,6 +751,7 @@ class Mirror:
             if rival is not None:
                 # It was told as ours, and is to be told as somebody else's.
                 rival.is_explained = False
+                self._doubles[order.id].add(rival.id)
                 doubles = {rival.id, *self._relatives(rival)}
                 touched.orders |= doubles
                 waiting |= doubles
@@ -759,6 +762,11 @@ class Mirror:
             if is_new or (not order.is_explained and self._is_explained(order)):
                 touched.fills |= order.fills.keys()
                 order.is_explained = self._is_explained(order)
+                if order.is_explained:
+                    # Until this one is told, its double passes for ours: it is told once more.
+                    again = Touched(orders=self._doubles.pop(order.id, set()))
+                    self.untell(again)
+                    touched.add(again)
 
     def _relatives(self, order: _Order) -> set[int]:
         of_strategy = self._of_strategy.get(order.strategy_id or 0, set())

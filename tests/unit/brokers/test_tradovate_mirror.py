@@ -244,6 +244,18 @@ def test_a_double_found_while_a_strategy_starts_is_told_when_it_has(mirror: Mirr
     assert [fill.broker_order_id for fill in report.fills] == ["2"]
 
 
+def test_a_double_is_told_with_the_order_that_took_its_place(mirror: Mirror) -> None:
+    """Told before it, the double would pass for ours: we know it by the broker's id."""
+    later = (_order(2), _version(2, 12, text="mine"), _command(2, 22, clOrdId="mine"))
+    _told(mirror, *later)
+    mirror.told_now(mirror.claim(1, "mine", "MNQZ6"))
+
+    report = _told(mirror, *LIFE[:3])
+
+    ids = {order.broker_order_id: order.client_order_id for order in report.orders}
+    assert ids == {"1": "mine", "2": None}
+
+
 def test_what_a_starting_strategy_makes_is_held_back(mirror: Mirror) -> None:
     with mirror.expecting(ACCOUNT) as held:
         assert _told(mirror, _order(), _version(), _command()) == BrokerReport()
