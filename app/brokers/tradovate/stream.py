@@ -32,6 +32,8 @@ _AUTHORIZE, _SYNC = 0, 1
 _NO_ACCESS = frozenset({401, 403})
 _NO_SYNC = "the API key may have no permission for users; live updates need it"
 _SESSION_LIMIT = 408
+_FRESH_TOKENS = 3
+"""So many refused new tokens, one after the other, are no coincidence."""
 _TOO_MANY = 429
 _FIRST_SERVER_FAULT = 500
 _FINAL = frozenset({"bad_credentials", "captcha", "no_permission"})
@@ -129,7 +131,7 @@ class UserStream:
         self._failures = 0
         self._live_since = self._not_live_since = monotonic()
         self._is_polling = False
-        self._has_new_token = False
+        self._lost_tokens = 0
         self._uses_old_form = False
         self._has_tried_old_form = False
         self._ticket: str | None = None
@@ -152,7 +154,8 @@ class UserStream:
             self.stop()
         self._stopping.clear()
         self._not_live_since = monotonic()
-        self._is_polling = self._has_new_token = False
+        self._is_polling = False
+        self._lost_tokens = 0
         self._failures = 0
         self._driver = gevent.spawn(self._run)
 
@@ -292,16 +295,18 @@ class UserStream:
             self._session.forget(token)
         if not reply.is_good:
             raise Ended(f"Tradovate answered {reply.status} to the authorisation")
-        self._has_new_token = False
+        self._lost_tokens = 0
         link.beat()
 
     def _lose_token(self, token: str) -> None:
-        """One more try with a fresh token; if that is refused, too, it is not the token."""
+        """Try with fresh tokens, the first at once; if several are refused, it is not the token.
+        One may have been ended by somebody else's signing in, just as the one before it."""
         self._session.forget(token)
-        if self._has_new_token:
-            raise _Refused("Tradovate refuses this log-in's sessions, also a new one")
-        self._has_new_token = True
-        raise Ended("Tradovate did not accept the session", is_planned=True)
+        self._lost_tokens += 1
+        if self._lost_tokens > _FRESH_TOKENS:
+            raise _Refused("Tradovate refuses this log-in's sessions, also new ones")
+        is_first = self._lost_tokens == 1
+        raise Ended("Tradovate did not accept the session", is_planned=is_first)
 
     def _synchronise(self, link: Link) -> None:
         self._become(StreamStatus.SYNCING)

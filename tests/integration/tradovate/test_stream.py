@@ -799,7 +799,7 @@ def test_a_token_that_is_refused_is_replaced_once(status: int) -> None:
         assert tokens == [f"{SECRET}-1", f"{SECRET}-2"]
 
 
-def test_a_fresh_token_that_is_refused_stops_it() -> None:
+def test_fresh_tokens_that_are_refused_stop_it() -> None:
     def refuse(peer: Peer) -> None:
         peer.open()
         peer.reply(0, 401, d="Access is denied")
@@ -808,8 +808,8 @@ def test_a_fresh_token_that_is_refused_stops_it() -> None:
         desk.wait_for(STOPPED)
 
         assert desk.state.is_refused
-        assert len(server.peers) == 2
-        assert desk.session.forgotten == 2
+        assert len(server.peers) == 4
+        assert desk.session.forgotten == 4
 
 
 def test_a_session_that_is_ended_again_and_again_is_replaced_each_time() -> None:
