@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _pytest(arguments: list[str], environment: dict[str, str]) -> int:
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "4", *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "3", *arguments]
     with subprocess.Popen(command, env=environment) as pytest:
         try:
             return pytest.wait()

@@ -40,6 +40,7 @@ EVERY_S = 2.0
 FIRST_PAUSE_S = 5.0
 """How soon a repair that changed nothing is tried again; then ever later."""
 _LONGEST_PAUSE_S = 600.0
+_STOP_S = 0.5
 _WORKING = (
     OrderStatus.WORKING.value,
     OrderStatus.TRIGGERED.value,
@@ -124,6 +125,7 @@ class Watch:
 
     def stop(self) -> None:
         """End the repairs under way, for good: what they left is settled at the next start."""
+        self._repairs.join(timeout=_STOP_S)
         self._repairs.kill()
         self._known.clear()
 

@@ -33,6 +33,7 @@ PATIENCE_S = 1.5
 """A position and its fill come as two messages: how long the second may take before the broker is
 asked. With the answer it stays within five seconds."""
 
+_STOP_S = 0.5
 _PAPER = "paper"
 
 _ACCOUNTS = table(Account)
@@ -110,7 +111,13 @@ def register() -> None:
     """Look after every account that a broker tells of by itself."""
     _looking.clear()
     user_data.on_taken_in(take_note)
-    lifecycle.add("comparison", lambda: None, _looks.kill)
+    lifecycle.add("comparison", lambda: None, _end_looks)
+
+
+def _end_looks() -> None:
+    """Let those that are reading end: killed while it connects, one leaves the connection open."""
+    _looks.join(timeout=_STOP_S)
+    _looks.kill()
 
 
 def take_note(account: AccountRef, report: BrokerReport) -> None:

@@ -17,7 +17,7 @@ from app.domain.trading import BrokerReport
 from app.extensions import db, ownership, writer
 from app.models import BrokerLogin
 from app.models.engine import Ownership
-from app.services import user_data
+from app.services import stream_states, user_data
 from app.services.user_data import streams
 from tests import factories
 from tests.databases import ONLY_POSTGRESQL, ONLY_SQLITE
@@ -148,7 +148,8 @@ def test_lost_connection_and_what_it_missed_are_said(desk: Desk) -> None:
 
 @pytest.mark.usefixtures("quick")
 @ONLY_SQLITE
-def test_flapping_is_one_line(desk: Desk) -> None:
+def test_flapping_is_one_line(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_states, "FLAP_S", 3.0)
     desk.connect(desk.account())
     since = clock.now()
     desk.live(epoch=1)
