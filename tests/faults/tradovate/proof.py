@@ -49,7 +49,6 @@ class Seen:
     net: dict[tuple[int, str], Decimal]
     fees: dict[int, Decimal]
     twice: frozenset[str | None]
-    foreign: frozenset[str]
 
     def of(self, order: Any) -> dict[str, Any] | None:
         """The simulator's row of an order of ours."""
@@ -78,7 +77,6 @@ def see(world: TradovateWorld) -> Seen:
         net={(p["accountId"], p["contract"]): _decimal(p["netPos"]) for p in book["positions"]},
         fees={int(number): _decimal(cash["fees"]) for number, cash in book["cash"].items()},
         twice=frozenset(world.twice),
-        foreign=frozenset(world.foreign),
     )
 
 
@@ -94,7 +92,6 @@ def rest(world: TradovateWorld) -> Counts:
     _agree(world, _after_twice)
     twice = _counted(world, _after_twice(see(world)))
     world.flatten()
-    world.foreign = {order.broker_order_id for order in see(world).external}
     return {
         "positions other than the last alert wants": wrong,
         **{f"while positions are held: {what}": number for what, number in held.items()},
@@ -198,8 +195,8 @@ def _unknown(seen: Seen) -> list[Any]:
 
 
 def _disowned(seen: Seen) -> list[Any]:
-    """Nobody else trades here but a broker that took an order twice, and who flattened that."""
-    return [order for order in seen.external if order.broker_order_id not in seen.foreign]
+    """Nobody else trades here but a broker that took an order twice."""
+    return [] if len(seen.twice) > 1 else seen.external
 
 
 def _different_orders(seen: Seen) -> list[Any]:

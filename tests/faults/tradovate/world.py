@@ -139,7 +139,7 @@ def _beside(*works: Callable[[Event], None]) -> Iterator[None]:
 
 class TradovateWorld(World):
     """``accounts``: our ids of the accounts; ``twice``: client order ids of orders that the
-    simulator was told to take twice; ``foreign``: the broker's ids of what came of that."""
+    simulator was told to take twice."""
 
     points = tuple(point for point in POINTS if not point.startswith("paper"))
     linger_s = (0.3, 4.0)
@@ -151,7 +151,6 @@ class TradovateWorld(World):
         self.simulator: Simulator = self._stack.enter_context(running(seed=seed % 1000))
         self.accounts: list[int] = []
         self.twice: set[str | None] = {None}
-        self.foreign: set[str] = set()
         self.troubles: Counter[str] = Counter()
         self._users: dict[str, int] = {}
         self._accounts: list[int] = []
